@@ -1,0 +1,154 @@
+"""One tree of errors. Each says what happened and what to do next, and carries what Azure would answer.
+
+    LabError
+    +-- UsageError              our caller's mistake: a wrong argument, a missing file
+    |   +-- ConnectionStringError
+    |   +-- DataError           a file of the user's that cannot be read as what it should be
+    +-- EnvironmentProblem      the machine: a taken port, a full disk, a network file system
+    |   +-- PortTaken
+    |   +-- StateLocked
+    |   +-- HubNotRunning
+    |   +-- HubFailed
+    +-- ProtocolViolation       the peer broke MQTT, AMQP or HTTP: its connection is closed, no other
+    +-- ServiceError            the documented refusals of an IoT Hub, with HTTP status and error code
+        +-- ArgumentInvalid 400004, Unauthorized 401002, ... (see each class)
+
+The six-digit codes are those of "Understand Azure IoT Hub error codes" (learn.microsoft.com, IoT Hub,
+troubleshoot-error-codes).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class LabError(Exception):
+    """The root: `except LabError` catches all that this library raises on purpose."""
+
+
+class UsageError(LabError):
+    """The caller gave something that cannot be used."""
+
+
+class ConnectionStringError(UsageError):
+    """A connection string that lacks a part or holds a malformed one. Never shows the key."""
+
+
+class DataError(UsageError):
+    """A file of the user's cannot be read as what it should be (columns, numbers, encoding)."""
+
+
+class EnvironmentProblem(LabError):
+    """Something about this machine stands in the way; the message says what to do."""
+
+
+class PortTaken(EnvironmentProblem):
+    """A port that the hub needs is held by another process."""
+
+
+class StateLocked(EnvironmentProblem):
+    """Another hub runs on this state folder."""
+
+
+class HubNotRunning(EnvironmentProblem):
+    """No hub answers for this state folder."""
+
+
+class HubFailed(EnvironmentProblem):
+    """The hub process ended or did not become ready; the message carries the end of its log."""
+
+
+class ProtocolViolation(LabError):
+    """The peer sent what its protocol forbids. `spec` names the section that it broke."""
+
+    def __init__(self, reason: str, spec: str = "") -> None:
+        super().__init__(f"{reason} [{spec}]" if spec else reason)
+        self.reason = reason
+        self.spec = spec
+
+
+class ServiceError(LabError):
+    """A refusal as an IoT Hub gives it.
+
+    `status` is the HTTP status, `code` the six-digit error code, `name` the word in the body.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[int] = 500001
+    name: ClassVar[str] = "ServerError"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class ArgumentInvalid(ServiceError):
+    """400004: a value that the service does not accept."""
+
+    status, code, name = 400, 400004, "ArgumentInvalid"
+
+
+class Unauthorized(ServiceError):
+    """401002: the token is missing, expired, wrongly signed, or speaks for something else."""
+
+    status, code, name = 401, 401002, "IotHubUnauthorizedAccess"
+
+
+class QuotaExceeded(ServiceError):
+    """403002: the hub's quota is used up."""
+
+    status, code, name = 403, 403002, "IotHubQuotaExceeded"
+
+
+class DeviceNotFound(ServiceError):
+    """404001: no such device identity."""
+
+    status, code, name = 404, 404001, "DeviceNotFound"
+
+
+class ModuleNotFound(ServiceError):
+    """404010: no such module identity."""
+
+    status, code, name = 404, 404010, "ModuleNotFound"
+
+
+class DeviceAlreadyExists(ServiceError):
+    """409001: create met an identity of that id."""
+
+    status, code, name = 409, 409001, "DeviceAlreadyExists"
+
+
+class ModuleAlreadyExists(ServiceError):
+    """409301: create met a module identity of that id."""
+
+    status, code, name = 409, 409301, "ModuleAlreadyExistsOnDevice"
+
+
+class PreconditionFailed(ServiceError):
+    """412002: the etag in If-Match is not the current one."""
+
+    status, code, name = 412, 412001, "PreconditionFailed"
+
+
+class MessageTooLarge(ServiceError):
+    """413001: a message over the documented size."""
+
+    status, code, name = 413, 413001, "MessageTooLarge"
+
+
+class Throttled(ServiceError):
+    """429001: too many at once."""
+
+    status, code, name = 429, 429001, "ThrottlingException"
+
+
+class StoreUnavailable(ServiceError):
+    """503001: the hub's store cannot take a write now (a full disk); nothing was acknowledged."""
+
+    status, code, name = 503, 503001, "ServiceUnavailable"
+
+
+class NotImplementedHere(ServiceError):
+    """501: a call of the real service that this hub does not serve; README, "Differences from Azure"."""
+
+    status, code, name = 501, 501001, "NotImplemented"
