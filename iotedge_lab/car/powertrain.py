@@ -1,0 +1,119 @@
+"""The engine, the torque converter and the eight-speed gearbox: a wanted force becomes throttle and rpm.
+
+The ratios are those that the recording shows (rpm per mph, gear by gear): a ZF 8HP's, 4.714 down to 0.667,
+times 41.8. Leaves out: turbo lag, temperature, clutch control while parking.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from iotedge_lab.car.units import MPS_PER_MPH
+
+RPM_PER_MPH: Final = (197.0, 131.4, 88.0, 69.7, 53.7, 41.8, 35.1, 27.9)
+"""Engine rpm for one mile an hour, first to eighth gear."""
+GEARS: Final = len(RPM_PER_MPH)
+IDLE_RPM: Final = 665.0
+EFFICIENCY: Final = 0.92  # of gearbox and axle
+
+# Full-throttle torque (rpm, N m): a turbocharged six; linear between the points.
+FULL_TORQUE: Final = (
+    (500.0, 230.0), (1000.0, 330.0), (1500.0, 440.0), (4500.0, 450.0), (5800.0, 385.0), (7000.0, 250.0)
+)  # fmt: skip
+
+_RPM_PER_MPS: Final = tuple(each / MPS_PER_MPH for each in RPM_PER_MPH)
+_NEWTON_PER_NM: Final = tuple(each * 2.0 * math.pi / 60.0 for each in _RPM_PER_MPS)
+_SHIFT_TIME: Final = 0.25  # s until the rpm have followed a change of gear
+_HOLD_TIME: Final = 1.3  # s that a gear is kept at least
+_CONVERTER_LOCK: Final = 8.0  # m/s from which the converter no longer slips
+_CONVERTER_RPM: Final = 30.0  # rpm of slip at standstill for each per cent of throttle
+
+
+def full_torque(rpm: float) -> float:
+    """The torque in N m that the engine gives at this speed with the throttle wide open."""
+    below, low = FULL_TORQUE[0]
+    if rpm <= below:
+        return low
+    for above, high in FULL_TORQUE[1:]:
+        if rpm <= above:
+            return low + (high - low) * (rpm - below) / (above - below)
+        below, low = above, high
+    return low
+
+
+def drag_torque(rpm: float) -> float:
+    """The torque in N m that the closed engine takes (friction and pumping)."""
+    return 14.0 + 0.009 * rpm
+
+
+class Powertrain:
+    """State of the engine and the gearbox; `step` moves it on.
+
+    `throttle` in per cent, `rpm`, `gear` 1 to 8.
+    """
+
+    __slots__ = ("_line_rpm", "_since_shift", "gear", "rpm", "sportiness", "throttle")
+
+    def __init__(self, sportiness: float = 0.5) -> None:
+        self.gear = 1
+        self.rpm = IDLE_RPM
+        self.throttle = 0.0
+        self.sportiness = sportiness
+        self._since_shift = _HOLD_TIME
+        self._line_rpm = 0.0
+
+    def step(self, speed: float, force: float, idle_throttle: float, dt: float) -> float:
+        """Move on by `dt` seconds at `speed` (m/s) with `force` (N) wanted at the wheels.
+
+        Returns the force that the engine gives (N): what was wanted as far as the torque reaches, and no less
+        than its drag. What is missing below that is the brakes' part. `idle_throttle` (per cent) is what the
+        engine needs to idle at a standstill, for the compressor and the alternator.
+        """
+        self._since_shift += dt
+        self._choose_gear(speed)
+        index = self.gear - 1
+        line = speed * _RPM_PER_MPS[index]
+        slip_share = max(0.0, 1.0 - speed / _CONVERTER_LOCK)
+        slip = _CONVERTER_RPM * self.throttle * slip_share
+        target = max(IDLE_RPM + slip, line + 0.25 * slip)
+        lag = _SHIFT_TIME if self._since_shift < 4.0 * _SHIFT_TIME else 0.12
+        self.rpm += (target - self.rpm) * dt / (lag + dt)
+        # A slipping converter multiplies torque, up to 1.5 times at a standstill.
+        boost = 1.0 + 0.5 * max(0.0, 1.0 - line / self.rpm) * slip_share
+        leverage = _NEWTON_PER_NM[index] * EFFICIENCY * boost
+        most = full_torque(self.rpm)
+        least = -drag_torque(self.rpm) if line > IDLE_RPM else 0.0
+        wanted = force / leverage
+        torque = min(most, max(least, wanted))
+        pedal = 100.0 * max(0.0, torque) / most
+        if speed < 0.3 and force <= 0.0:
+            pedal = idle_throttle
+        # The plate follows the pedal in a tenth of a second; a closed pedal closes it at once.
+        if pedal <= 0.0:
+            self.throttle = 0.0
+        else:
+            self.throttle += (pedal - self.throttle) * dt / (0.1 + dt)
+        return torque * leverage
+
+    def _choose_gear(self, speed: float) -> None:
+        """Shift up at rpm that rise with the throttle; down well below where the lower gear was left."""
+        if self._since_shift < _HOLD_TIME:
+            return
+        index = self.gear - 1
+        line = speed * _RPM_PER_MPS[index]
+        up = self._up_rpm(index)
+        if self.gear < GEARS and line > up:
+            self.gear += 1
+            self._since_shift = 0.0
+        elif self.gear > 1:
+            # Below this speed the lower gear would not be left again at once: no hunting.
+            back = self._up_rpm(index - 1) * RPM_PER_MPH[index] / RPM_PER_MPH[index - 1]
+            if line < min(0.86 * back, 0.8 * up):
+                self.gear -= 1
+                self._since_shift = 0.0
+
+    def _up_rpm(self, index: int) -> float:
+        """The rpm at which the gear `index` + 1 is left upwards."""
+        base = 1240.0 + 25.0 * index + 160.0 * self.sportiness
+        return base + 29.0 * self.throttle

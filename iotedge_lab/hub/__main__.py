@@ -1,0 +1,36 @@
+"""`python -m iotedge_lab.hub`: one hub in this process. People use `iotedge-lab up`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from iotedge_lab.clock import SystemClock
+from iotedge_lab.hub.process import ProcessSettings, run
+
+
+def main() -> int:
+    """Read the command line, serve, return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m iotedge_lab.hub", description=__doc__)
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--host")
+    parser.add_argument("--partitions", type=int, default=2)
+    parser.add_argument("--retention-days", type=float, default=1.0)
+    parser.add_argument("--fsync", action="store_true")
+    parser.add_argument("--until-eof", action="store_true")
+    asked = parser.parse_args()
+    settings = ProcessSettings(
+        asked.state, asked.host, asked.partitions, asked.retention_days, asked.fsync, asked.until_eof
+    )
+    # The parent waits for one line on a copy of standard output; the original goes nowhere from now on.
+    ready = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    with ready:
+        return run(settings, SystemClock(), ready)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

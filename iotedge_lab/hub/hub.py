@@ -1,0 +1,184 @@
+"""The hub: its parts put together, with no protocol in it.
+
+The fronts (`mqtt_front`, `amqp_front`, `http_front`) hold a reference to one `Hub` and turn packets into
+calls on its parts.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from iotedge_lab.broker.sessions import Sessions
+from iotedge_lab.clock import Clock
+from iotedge_lab.errors import ArgumentInvalid
+from iotedge_lab.hub.access import Access
+from iotedge_lab.hub.devices import DeviceAccess
+from iotedge_lab.hub.identities import Identities
+from iotedge_lab.hub.log import DEFAULT_RETENTION_DAYS, Log
+from iotedge_lab.hub.store import Store
+
+log = logging.getLogger(__name__)
+
+EVENTS_NAME = "iothub-ehub-lab"
+DEFAULT_GROUP = "$Default"
+HUB_NAME = "lab"
+_PRUNE_EVERY = 600.0
+
+
+class LiveConnection(Protocol):
+    """A connection of any front, for the housekeeping once a second."""
+
+    def tick(self, monotonic: float, now: float) -> None:
+        """Close yourself if your time is up."""
+        ...
+
+    def drop(self, reason: str) -> None:
+        """Close."""
+        ...
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened since the process started."""
+
+    messages: int = 0
+    refused: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HubSettings:
+    """What a hub is started with. `hosts`: the names that tokens may be for."""
+
+    folder: Path
+    hosts: frozenset[str]
+    partitions: int = 2
+    retention_days: float = DEFAULT_RETENTION_DAYS
+    fsync: bool = False
+
+
+class Hub:
+    """One IoT Hub: identities, sessions, the log, who may do what."""
+
+    def __init__(self, settings: HubSettings, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.store = Store(settings.folder / "hub.db", fsync=settings.fsync)
+        self.id = self._id()
+        self.access = Access(self.store, clock, settings.hosts)
+        self.identities = Identities(self.store, clock)
+        self.devices = DeviceAccess(self.identities, self.access, clock)
+        self.log = Log(self.store, clock, partitions=settings.partitions)
+        self._epoch = self._boot() << 32
+        self.sessions = Sessions(_KeptSessions(self.store), self._next_epoch)
+        self.counters = Counters()
+        self.connections: set[LiveConnection] = set()
+        self.started = clock.now()
+        self._prune_at = clock.monotonic()
+
+    def _id(self) -> str:
+        known = self.store.get_meta("hub_id")
+        if known is None:
+            known = self.clock.new_id()
+            self.store.set_meta("hub_id", known)
+            self.store.set_meta("created", str(self.clock.now()))
+        return known
+
+    def _boot(self) -> int:
+        boots = int(self.store.get_meta("boots") or 0) + 1
+        self.store.set_meta("boots", str(boots))
+        return boots
+
+    def _next_epoch(self) -> int:
+        self._epoch += 1
+        return self._epoch
+
+    # -- consumer groups -------------------------------------------------------------------------------
+
+    def consumer_groups(self) -> list[str]:
+        """The names of the consumer groups, `$Default` first."""
+        rows = self.store.db.execute("SELECT name FROM consumer_group ORDER BY name").fetchall()
+        return [DEFAULT_GROUP, *(row[0] for row in rows)]
+
+    def consumer_group(self, name: str) -> str | None:
+        """The group's own spelling of `name` (case does not matter), or None."""
+        return next((group for group in self.consumer_groups() if group.lower() == name.lower()), None)
+
+    def create_consumer_group(self, name: str) -> None:
+        """Make a consumer group; making it again changes nothing. Raises `ArgumentInvalid`."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,49}", name) and name != DEFAULT_GROUP:
+            raise ArgumentInvalid(
+                f"{name!r} is no name for a consumer group: 1 to 50 letters, digits, '.', '-', '_', "
+                "and a letter or digit first."
+            )
+        if self.consumer_group(name) is None:
+            with self.store.transaction() as db:
+                db.execute("INSERT INTO consumer_group VALUES (?)", (name,))
+
+    def delete_consumer_group(self, name: str) -> bool:
+        """Delete a consumer group; False if there was none. `$Default` stays."""
+        if name.lower() == DEFAULT_GROUP.lower():
+            raise ArgumentInvalid("the consumer group $Default cannot be deleted.")
+        with self.store.transaction() as db:
+            return db.execute("DELETE FROM consumer_group WHERE name = ?", (name,)).rowcount > 0
+
+    # -- housekeeping ----------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Once a second: time-outs, expired tokens; now and then the log's old age."""
+        monotonic, now = self.clock.monotonic(), self.clock.now()
+        for connection in tuple(self.connections):
+            connection.tick(monotonic, now)
+        if monotonic >= self._prune_at:
+            self._prune_at = monotonic + _PRUNE_EVERY
+            gone = self.log.prune(self.settings.retention_days)
+            if gone:
+                log.info("%d messages older than %g days were dropped", gone, self.settings.retention_days)
+
+    def reset(self) -> None:
+        """Delete identities, sessions, messages and consumer groups; policies and their keys stay.
+
+        Sequence numbers go on from where they were, so that a consumer with a kept position misses nothing
+        that comes after.
+        """
+        self.close_connections("the hub was reset")
+        self.log.clear()
+        with self.store.transaction() as db:
+            for table in ("identity", "session", "consumer_group"):
+                db.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
+        self.identities.clear_presence()
+
+    def close_connections(self, reason: str = "the hub is shutting down") -> None:
+        """Commit what has arrived, acknowledge it, and close every connection."""
+        self.store.flush()
+        for connection in tuple(self.connections):
+            connection.drop(reason)
+
+    def close(self) -> None:
+        """Close the store. Again does nothing."""
+        self.store.close()
+
+
+class _KeptSessions:
+    """Sessions in the hub's store (`broker.sessions.SessionStore`)."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def load(self, device: str, module: str) -> tuple[int, str] | None:
+        row = self._store.db.execute(
+            "SELECT epoch, subscriptions FROM session WHERE device = ? AND module = ?", (device, module)
+        ).fetchone()
+        return None if row is None else (row[0], row[1])
+
+    def save(self, device: str, module: str, epoch: int, subscriptions: str) -> None:
+        with self._store.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?)", (device, module, epoch, subscriptions))
+
+    def forget(self, device: str, module: str) -> None:
+        with self._store.transaction() as db:
+            db.execute("DELETE FROM session WHERE device = ? AND module = ?", (device, module))

@@ -1,0 +1,392 @@
+"""The identity registry: devices and modules, their keys and state.
+
+Stands for "Understand the identity registry in your IoT hub" (learn.microsoft.com, IoT Hub,
+iot-hub-devguide-identity-registry), REST api-version 2021-04-12. JSON goes in and out as the service has it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from iotedge_lab.clock import Clock
+from iotedge_lab.errors import (
+    ArgumentInvalid,
+    DeviceAlreadyExists,
+    DeviceNotFound,
+    ModuleAlreadyExists,
+    ModuleNotFound,
+    PreconditionFailed,
+    QuotaExceeded,
+)
+from iotedge_lab.hub.access import new_key
+from iotedge_lab.hub.store import Store
+from iotedge_lab.wire.topics import check_device_id, check_module_id
+
+MODULES_PER_DEVICE = 50
+NEVER = "0001-01-01T00:00:00Z"
+EDGE_MODULES = ("$edgeAgent", "$edgeHub")
+_AUTH_TYPES = ("sas", "selfSigned", "certificateAuthority", "none")
+_COLUMNS: Final = (
+    "device, module, generation_id, etag, auth_type, primary_key, secondary_key, primary_thumbprint, "
+    "secondary_thumbprint, status, status_reason, status_updated, state_updated, last_activity, iot_edge, "
+    "device_scope, parent_scopes, managed_by"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A device (`module` is '') or a module of it. Times are seconds since 1970, or None for never."""
+
+    device: str
+    module: str
+    generation_id: str
+    etag: str
+    auth_type: str
+    primary_key: str | None
+    secondary_key: str | None
+    primary_thumbprint: str | None
+    secondary_thumbprint: str | None
+    status: str
+    status_reason: str | None
+    status_updated: float | None
+    state_updated: float | None
+    last_activity: float | None
+    iot_edge: bool
+    device_scope: str | None
+    parent_scopes: tuple[str, ...]
+    managed_by: str | None
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it may connect."""
+        return self.status == "enabled"
+
+    def __repr__(self) -> str:
+        name = f"{self.device}/{self.module}" if self.module else self.device
+        return f"Identity({name!r}, {self.auth_type}, {self.status}, keys=***)"
+
+
+@dataclass(slots=True)
+class Presence:
+    """Whether an identity is connected, since when, and when it was last heard of (s since 1970)."""
+
+    connected: bool
+    updated: float
+    activity: float
+
+
+class Identities:
+    """Create, read, update, delete; and who is connected."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._presence: dict[tuple[str, str], Presence] = {}
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    def find(self, device: str, module: str = "") -> Identity | None:
+        """The identity, or None."""
+        row = self._store.db.execute(
+            f"SELECT {_COLUMNS} FROM identity WHERE device = ? AND module = ?",  # noqa: S608 - constants
+            (device, module),
+        ).fetchone()
+        return None if row is None else _from_row(row)
+
+    def get(self, device: str, module: str = "") -> Identity:
+        """The identity; raises `DeviceNotFound` (404001) or `ModuleNotFound` (404010)."""
+        found = self.find(device, module)
+        if found is not None:
+            return found
+        if not module or self.find(device) is None:
+            raise DeviceNotFound(f"there is no device {device!r}; register it first.")
+        raise ModuleNotFound(f"device {device!r} has no module {module!r}; create its identity first.")
+
+    def devices(self, limit: int) -> list[Identity]:
+        """Up to `limit` devices, in the order of their ids."""
+        rows = self._store.db.execute(
+            f"SELECT {_COLUMNS} FROM identity WHERE module = '' ORDER BY device LIMIT ?",  # noqa: S608
+            (limit,),
+        )
+        return [_from_row(row) for row in rows]
+
+    def modules(self, device: str) -> list[Identity]:
+        """The modules of a device, in the order of their ids; raises `DeviceNotFound`."""
+        self.get(device)
+        rows = self._store.db.execute(
+            f"SELECT {_COLUMNS} FROM identity WHERE device = ? AND module != '' ORDER BY module",  # noqa: S608
+            (device,),
+        )
+        return [_from_row(row) for row in rows]
+
+    def count(self) -> tuple[int, int, int]:
+        """(all, enabled, disabled) devices."""
+        row = self._store.db.execute(
+            "SELECT COUNT(*), COALESCE(SUM(status = 'enabled'), 0) FROM identity WHERE module = ''"
+        ).fetchone()
+        return row[0], row[1], row[0] - row[1]
+
+    def connected_devices(self) -> int:
+        """How many devices (modules not counted) are connected."""
+        return sum(1 for (_, module), presence in self._presence.items() if presence.connected and not module)
+
+    # -- writing ---------------------------------------------------------------------------------------
+
+    def put(self, device: str, module: str, body: Mapping[str, Any], if_match: str | None) -> tuple[Identity, bool]:
+        """Create (no `if_match`) or update; the identity and whether it is new.
+
+        Raises `ArgumentInvalid` (400004), `DeviceAlreadyExists` (409001), `ModuleAlreadyExists` (409301),
+        `PreconditionFailed` (412), `DeviceNotFound`, `ModuleNotFound`, `QuotaExceeded` (50 modules).
+        """
+        _check_ids(device, module, body)
+        if module:
+            self.get(device)
+        current = self.find(device, module)
+        if if_match is None:
+            if current is not None:
+                raise (ModuleAlreadyExists if module else DeviceAlreadyExists)(
+                    f"{module or device!r} exists already; to change it, send its etag in If-Match."
+                )
+            if module and len(self.modules(device)) >= MODULES_PER_DEVICE:
+                raise QuotaExceeded(f"device {device!r} has {MODULES_PER_DEVICE} modules, the most it may have.")
+        elif current is None:
+            self.get(device, module)
+        elif not etag_matches(if_match, current.etag):
+            raise PreconditionFailed(f"the etag is {current.etag!r} now; read the identity again and retry.")
+        made = self._merge(current, device, module, body)
+        with self._store.transaction() as db:
+            _write(db, made)
+            if current is None and made.iot_edge:
+                for name in EDGE_MODULES:
+                    _write(db, self._merge(None, device, name, {"managedBy": None}))
+        return made, current is None
+
+    def delete(self, device: str, module: str, if_match: str | None) -> Identity:
+        """Delete an identity (a device with its modules); raises as `put` does. Returns what it was."""
+        current = self.get(device, module)
+        if if_match is not None and not etag_matches(if_match, current.etag):
+            raise PreconditionFailed(f"the etag is {current.etag!r} now; read the identity again and retry.")
+        where = "device = ? AND module = ?" if module else "device = ?"
+        keys = (device, module) if module else (device,)
+        with self._store.transaction() as db:
+            for table in ("identity", "session"):
+                db.execute(f"DELETE FROM {table} WHERE {where}", keys)  # noqa: S608 - constants
+        for key in [key for key in self._presence if key[0] == device and (not module or key[1] == module)]:
+            del self._presence[key]
+        return current
+
+    def _merge(self, current: Identity | None, device: str, module: str, body: Mapping[str, Any]) -> Identity:
+        now = self._clock.now()
+        auth = _section(body, "authentication")
+        kind = auth.get("type") or (current.auth_type if current else _guess_type(auth))
+        if kind not in _AUTH_TYPES:
+            raise ArgumentInvalid(f"authentication.type is {kind!r}; it is one of {', '.join(_AUTH_TYPES)}.")
+        keys = _section(auth, "symmetricKey")
+        thumbs = _section(auth, "x509Thumbprint")
+        primary, secondary = None, None
+        if kind == "sas":
+            primary = _key(keys, "primaryKey") or (current and current.primary_key) or new_key(self._clock)
+            secondary = _key(keys, "secondaryKey") or (current and current.secondary_key) or new_key(self._clock)
+        status = body.get("status") or (current.status if current else "enabled")
+        if status not in ("enabled", "disabled"):
+            raise ArgumentInvalid(f"status is {status!r}; it is 'enabled' or 'disabled'.")
+        reason = body.get("statusReason", current.status_reason if current else None)
+        if reason is not None and (not isinstance(reason, str) or len(reason) > 128):
+            raise ArgumentInvalid("statusReason is a text of at most 128 characters.")
+        edge = _section(body, "capabilities").get("iotEdge", current.iot_edge if current else False)
+        if not isinstance(edge, bool):
+            raise ArgumentInvalid("capabilities.iotEdge is true or false.")
+        generation = current.generation_id if current else str(int.from_bytes(self._clock.token(8), "big") >> 4)
+        scope = body.get("deviceScope") or (current.device_scope if current else None)
+        if edge and not scope:
+            scope = f"ms-azure-iot-edge://{device}-{generation}"
+        return Identity(
+            device=device,
+            module=module,
+            generation_id=generation,
+            etag=base64.b64encode(str(int.from_bytes(self._clock.token(4), "big")).encode()).decode(),
+            auth_type=kind,
+            primary_key=primary,
+            secondary_key=secondary,
+            primary_thumbprint=_thumbprint(thumbs, "primaryThumbprint"),
+            secondary_thumbprint=_thumbprint(thumbs, "secondaryThumbprint"),
+            status=status,
+            status_reason=reason,
+            status_updated=now if current and current.status != status else (current and current.status_updated),
+            state_updated=current.state_updated if current else None,
+            last_activity=current.last_activity if current else None,
+            iot_edge=edge and not module,
+            device_scope=scope if not module else None,
+            parent_scopes=_scopes(body, current),
+            managed_by=body.get("managedBy", current.managed_by if current else None) if module else None,
+        )
+
+    # -- presence --------------------------------------------------------------------------------------
+
+    def connected(self, device: str, module: str) -> Presence:
+        """Note that it has connected; the answer's `activity` may be set as it is heard of."""
+        now = self._clock.now()
+        presence = self._presence[(device, module)] = Presence(connected=True, updated=now, activity=now)
+        return presence
+
+    def disconnected(self, device: str, module: str, presence: Presence) -> None:
+        """Note that the connection of `presence` has ended, unless a newer one has taken over."""
+        if self._presence.get((device, module)) is not presence:
+            return
+        presence.connected = False
+        presence.updated = self._clock.now()
+        with self._store.transaction() as db:
+            db.execute(
+                "UPDATE identity SET state_updated = ?, last_activity = ? WHERE device = ? AND module = ?",
+                (presence.updated, presence.activity, device, module),
+            )
+
+    def clear_presence(self) -> None:
+        """Forget who is connected (all identities are gone)."""
+        self._presence.clear()
+
+    def to_json(self, identity: Identity) -> dict[str, Any]:
+        """The identity as the REST API shows it, keys included."""
+        presence = self._presence.get((identity.device, identity.module))
+        updated = presence.updated if presence else identity.state_updated
+        activity = presence.activity if presence else identity.last_activity
+        shown: dict[str, Any] = {"deviceId": identity.device}
+        if identity.module:
+            shown["moduleId"] = identity.module
+            shown["managedBy"] = identity.managed_by
+        shown |= {
+            "generationId": identity.generation_id,
+            "etag": identity.etag,
+            "connectionState": "Connected" if presence and presence.connected else "Disconnected",
+            "connectionStateUpdatedTime": iso(updated),
+            "lastActivityTime": iso(activity),
+            "cloudToDeviceMessageCount": 0,
+            "authentication": {
+                "symmetricKey": {"primaryKey": identity.primary_key, "secondaryKey": identity.secondary_key},
+                "x509Thumbprint": {
+                    "primaryThumbprint": identity.primary_thumbprint,
+                    "secondaryThumbprint": identity.secondary_thumbprint,
+                },
+                "type": identity.auth_type,
+            },
+        }
+        if identity.module:
+            return shown
+        shown |= {
+            "status": identity.status,
+            "statusReason": identity.status_reason,
+            "statusUpdatedTime": iso(identity.status_updated),
+            "capabilities": {"iotEdge": identity.iot_edge},
+        }
+        if identity.device_scope:
+            shown["deviceScope"] = identity.device_scope
+        if identity.parent_scopes:
+            shown["parentScopes"] = list(identity.parent_scopes)
+        return shown
+
+
+def iso(seconds: float | None) -> str:
+    """Seconds since 1970 as the service writes times; None is the year 1."""
+    if seconds is None:
+        return NEVER
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def etag_matches(if_match: str, etag: str) -> bool:
+    """Whether an If-Match header (RFC 9110, 13.1.1; quotes optional, as the SDKs send it) holds `etag`."""
+    tags = [tag.strip().strip('"') for tag in if_match.split(",")]
+    return "*" in tags or etag in tags
+
+
+def _check_ids(device: str, module: str, body: Mapping[str, Any]) -> None:
+    check_device_id(device)
+    if module:
+        check_module_id(module)
+    for name, asked in (("deviceId", device), ("moduleId", module)):
+        given = body.get(name)
+        if given is not None and given != asked and asked:
+            raise ArgumentInvalid(f"the body's {name} is {given!r} and the address says {asked!r}.")
+
+
+def _section(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = body.get(name)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise ArgumentInvalid(f"{name} is an object, not {json.dumps(found)[:40]}.")
+    return found
+
+
+def _guess_type(auth: Mapping[str, Any]) -> str:
+    thumbs = _section(auth, "x509Thumbprint")
+    return "selfSigned" if thumbs.get("primaryThumbprint") else "sas"
+
+
+def _key(keys: Mapping[str, Any], name: str) -> str | None:
+    key = keys.get(name)
+    if key is None or key == "":
+        return None
+    try:
+        size = len(base64.b64decode(key, validate=True)) if isinstance(key, str) else 0
+    except (binascii.Error, ValueError):
+        size = 0
+    if not 16 <= size <= 64:
+        raise ArgumentInvalid(f"authentication.symmetricKey.{name} is base64 of 16 to 64 bytes; leave it out to have one made.")
+    return str(key)
+
+
+def _thumbprint(thumbs: Mapping[str, Any], name: str) -> str | None:
+    value = thumbs.get(name)
+    if value is None or value == "":
+        return None
+    text = str(value).replace(":", "").upper()
+    if len(text) not in (40, 64) or any(letter not in "0123456789ABCDEF" for letter in text):
+        raise ArgumentInvalid(f"authentication.x509Thumbprint.{name} is 40 (SHA-1) or 64 (SHA-256) hex digits.")
+    return text
+
+
+def _scopes(body: Mapping[str, Any], current: Identity | None) -> tuple[str, ...]:
+    scopes = body.get("parentScopes")
+    if scopes is None:
+        return current.parent_scopes if current else ()
+    if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
+        raise ArgumentInvalid("parentScopes is a list of texts.")
+    return tuple(scopes)
+
+
+def _from_row(row: tuple[Any, ...]) -> Identity:
+    identity = Identity(*row)
+    return replace(identity, iot_edge=bool(identity.iot_edge), parent_scopes=tuple(json.loads(row[16])))
+
+
+def _write(db: sqlite3.Connection, identity: Identity) -> None:
+    db.execute(
+        f"INSERT OR REPLACE INTO identity ({_COLUMNS}) VALUES ({', '.join('?' * 18)})",  # noqa: S608
+        (
+            identity.device,
+            identity.module,
+            identity.generation_id,
+            identity.etag,
+            identity.auth_type,
+            identity.primary_key,
+            identity.secondary_key,
+            identity.primary_thumbprint,
+            identity.secondary_thumbprint,
+            identity.status,
+            identity.status_reason,
+            identity.status_updated,
+            identity.state_updated,
+            identity.last_activity,
+            int(identity.iot_edge),
+            identity.device_scope,
+            json.dumps(list(identity.parent_scopes)),
+            identity.managed_by,
+        ),
+    )

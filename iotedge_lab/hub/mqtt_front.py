@@ -1,0 +1,303 @@
+"""MQTT onto the hub: a connection is a device or module, its publishes are telemetry.
+
+Stands for "Communicate with an IoT hub using the MQTT protocol" (learn.microsoft.com, IoT,
+iot-mqtt-connect-to-iot-hub). The documented breaches (a QoS 2 publish, a topic that is not the identity's
+own, a message over 256 KB) close the connection, as the service does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from iotedge_lab.errors import ProtocolViolation, ServiceError, StoreUnavailable
+from iotedge_lab.hub.events import MQTT_PUBLISHES
+from iotedge_lab.hub.log import Source
+from iotedge_lab.wire.mqtt import (
+    ConnackCode,
+    Connect,
+    Disconnect,
+    MqttServer,
+    PingReq,
+    Publish,
+    PublishRun,
+    Subscribe,
+    Unsubscribe,
+    Violation,
+)
+from iotedge_lab.wire.mqtt.decode import iter_publishes
+from iotedge_lab.wire.mqtt.encode import encode_connack, encode_pingresp, encode_publish, encode_suback, encode_unsuback
+from iotedge_lab.wire.topics import (
+    DeviceUsername,
+    allowed_filter,
+    parse_client_id,
+    parse_telemetry,
+    parse_username,
+)
+
+if TYPE_CHECKING:
+    from iotedge_lab.broker.sessions import Session
+    from iotedge_lab.hub.devices import Admission
+    from iotedge_lab.hub.hub import Hub
+    from iotedge_lab.hub.identities import Presence
+    from iotedge_lab.serve.listener import ConnectionInfo
+
+log = logging.getLogger(__name__)
+
+MESSAGE_LIMIT = 256 * 1024
+_PACKET_LIMIT = MESSAGE_LIMIT + 64 * 1024  # the topic, with its properties, comes on top
+_TOPICS_KEPT = 512
+
+
+class MqttFront(asyncio.Protocol):
+    """One MQTT connection."""
+
+    def __init__(self, hub: Hub, info: ConnectionInfo) -> None:
+        self._hub = hub
+        self._info = info
+        self._wire = MqttServer(_PACKET_LIMIT)
+        self._transport: asyncio.Transport | None = None
+        self._session: Session | None = None
+        self._admission: Admission | None = None
+        self._presence: Presence | None = None
+        self._partition = 0
+        self._source = 0
+        self._known_topics: set[bytes] = set()
+        self._replays: dict[int, tuple[bytes, bytes]] | None = None
+        self._said_goodbye = False
+        self._keep_alive = 0.0
+        self._heard = 0.0
+
+    # -- asyncio.Protocol ------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport over from the listener."""
+        self._transport = transport  # type: ignore[assignment] # the listener gives a full transport
+        self._heard = self._hub.clock.monotonic()
+        self._hub.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the device."""
+        self._heard = self._hub.clock.monotonic()
+        for event in self._wire.receive(data):
+            if self._transport is None:
+                return
+            try:
+                self._handle(event)
+            except (ProtocolViolation, ServiceError) as error:
+                self.drop(str(error))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self._transport = None
+        self._hub.connections.discard(self)
+        session, self._session = self._session, None
+        if session is None or self._admission is None or self._presence is None:
+            return
+        identity = self._admission.identity
+        try:
+            self._hub.sessions.close(session, self, clean=self._said_goodbye)
+            self._hub.identities.disconnected(identity.device, identity.module, self._presence)
+        except StoreUnavailable as error:
+            log.warning("the end of %s/%s could not be kept: %s", identity.device, identity.module, error)
+
+    def pause_writing(self) -> None:
+        """The device does not read its acknowledgements: read no more from it until it does."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def drop(self, reason: str) -> None:
+        """Close this connection (`broker.sessions.Connection`)."""
+        if self._transport is not None:
+            log.info("%s: connection closed: %s", self._name(), reason)
+            self._hub.counters.dropped += 1
+            self._transport.close()
+            self._transport = None
+
+    def tick(self, monotonic: float, now: float) -> None:
+        """Once a second: the keep-alive, and the token's end."""
+        if self._keep_alive and monotonic - self._heard > self._keep_alive:
+            self.drop("nothing was heard for 1.5 times the keep-alive (MQTT 3.1.1, 3.1.2.10)")
+        elif self._admission is not None and self._admission.expiry is not None and now > self._admission.expiry:
+            self.drop("its SAS token has expired")
+        elif self._admission is None and monotonic - self._heard > 10:
+            self.drop("no CONNECT came within 10 s")
+
+    def _name(self) -> str:
+        if self._admission is None:
+            return "an MQTT client"
+        identity = self._admission.identity
+        return f"{identity.device}/{identity.module}" if identity.module else identity.device
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    # -- packets ---------------------------------------------------------------------------------------
+
+    def _handle(self, event: object) -> None:
+        match event:
+            case PublishRun():
+                self._run(event)
+            case Publish():
+                self._publish(event)
+            case Connect():
+                self._connect(event)
+            case Subscribe():
+                self._subscribe(event)
+            case Unsubscribe():
+                self._unsubscribe(event)
+            case PingReq():
+                self._write(encode_pingresp())
+            case Disconnect():
+                self._said_goodbye = True
+                self.drop("DISCONNECT")
+            case Violation():
+                self.drop(f"{event.reason} [{event.spec}]")
+            case _:  # acknowledgements of what the hub sends: nothing is sent to devices yet
+                pass
+
+    def _connect(self, packet: Connect) -> None:
+        try:
+            if packet.protocol_level != 4:
+                self._refuse(ConnackCode.UNACCEPTABLE_PROTOCOL, "MQTT 3.1.1 (level 4) is spoken here")
+                return
+            device, module = parse_client_id(packet.client_id)
+            name = parse_username(packet.username or "")
+            if (name.device, name.module or "") != (device, module or ""):
+                self._refuse(ConnackCode.IDENTIFIER_REJECTED, "client id and user name differ")
+                return
+            admission = self._admit(name, packet)
+        except (ServiceError, ProtocolViolation) as error:
+            self._refuse(ConnackCode.NOT_AUTHORIZED, str(error))
+            return
+        identity = admission.identity
+        self._session, present = self._hub.sessions.open(
+            identity.device, identity.module, self, clean=packet.clean_session
+        )
+        self._admission = admission
+        self._presence = self._hub.identities.connected(identity.device, identity.module)
+        self._partition = self._hub.log.partition_of(identity.device)
+        self._source = self._hub.log.source_id(
+            Source(identity.device, identity.module, identity.generation_id, admission.auth_method)
+        )
+        self._keep_alive = packet.keep_alive * 1.5
+        self._write(encode_connack(ConnackCode.ACCEPTED, session_present=present))
+
+    def _admit(self, name: DeviceUsername, packet: Connect) -> Admission:
+        password = packet.password.decode("utf-8", "replace") if packet.password else None
+        return self._hub.devices.admit(name.host, name.device, name.module or "", password)
+
+    def _refuse(self, code: ConnackCode, reason: str) -> None:
+        log.info("a connection was refused (CONNACK %d): %s", code, reason)
+        self._hub.counters.refused += 1
+        self._write(encode_connack(code, session_present=False))
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    def _subscribe(self, packet: Subscribe) -> None:
+        session = self._in_session()
+        granted = []
+        for topic_filter, qos in packet.filters:
+            if allowed_filter(topic_filter, session.device, session.module or None):
+                granted.append(min(qos, 1))  # a QoS 2 subscription is granted 1, as documented
+                self._hub.sessions.subscribe(session, topic_filter, granted[-1])
+            else:
+                granted.append(0x80)
+                log.info("%s may not subscribe to %r", self._name(), topic_filter)
+        self._write(encode_suback(packet.packet_id, granted))
+
+    def _unsubscribe(self, packet: Unsubscribe) -> None:
+        session = self._in_session()
+        for topic_filter in packet.filters:
+            self._hub.sessions.unsubscribe(session, topic_filter)
+        self._write(encode_unsuback(packet.packet_id))
+
+    # -- telemetry -------------------------------------------------------------------------------------
+
+    def _run(self, run: PublishRun) -> None:
+        session = self._in_session()
+        for topic in run.topics:
+            if topic not in self._known_topics:
+                self._check_topic(topic)
+        if run.largest > MESSAGE_LIMIT:
+            for _, body, _ in iter_publishes(run.raw):
+                self._check_size(body)
+        if self._replays:
+            for _, _, packet_id in iter_publishes(run.raw):
+                self._replays.pop(packet_id, None)  # its number is used anew: the old one was acknowledged
+        self._store(run.raw, run.count, run.acks, session.epoch if session.persistent else 0)
+
+    def _publish(self, packet: Publish) -> None:
+        session = self._in_session()
+        if packet.qos == 2:
+            raise ProtocolViolation("QoS 2 is not supported by IoT Hub; publish with QoS 1", "MQTT 3.1.1, 4.3.3")
+        topic = packet.topic
+        if topic not in self._known_topics:
+            self._check_topic(topic)
+        self._check_size(packet.payload)
+        if packet.retain:
+            topic = self._retained(topic)
+        raw = encode_publish(topic, packet.payload, qos=packet.qos, packet_id=packet.packet_id)
+        acks = b"" if packet.qos == 0 else b"\x40\x02" + packet.packet_id.to_bytes(2, "big")
+        if packet.dup and session.persistent and self._stored_before(packet.packet_id, topic, packet.payload):
+            self._write(acks)
+            return
+        self._store(raw, 1, acks, session.epoch if session.persistent else 0)
+
+    def _store(self, raw: bytes, count: int, acks: bytes, epoch: int) -> None:
+        if self._presence is not None:
+            self._presence.activity = self._hub.clock.now()
+
+        def done(error: StoreUnavailable | None) -> None:
+            if error is None:
+                self._hub.counters.messages += count
+                if acks:
+                    self._write(acks)
+            else:
+                self.drop(str(error))  # not acknowledged: the device keeps it and sends it again
+
+        self._hub.log.append(self._partition, self._source, raw, count, done, epoch=epoch, format=MQTT_PUBLISHES)
+
+    def _check_topic(self, topic: bytes) -> None:
+        session = self._in_session()
+        parsed = parse_telemetry(topic.decode())
+        if (parsed.device, parsed.module or "") != (session.device, session.module):
+            raise ProtocolViolation(f"{self._name()} published as {parsed.device}/{parsed.module or ''}")
+        if len(self._known_topics) >= _TOPICS_KEPT:
+            self._known_topics.clear()
+        self._known_topics.add(topic)
+
+    @staticmethod
+    def _check_size(body: bytes) -> None:
+        if len(body) > MESSAGE_LIMIT:
+            raise ProtocolViolation(f"a message of {len(body)} bytes; the most is {MESSAGE_LIMIT} (256 KB)")
+
+    @staticmethod
+    def _retained(topic: bytes) -> bytes:
+        joint = b"" if topic.endswith(b"/") else b"&"
+        return topic + joint + b"mqtt-retain=true"
+
+    def _stored_before(self, packet_id: int, topic: bytes, payload: bytes) -> bool:
+        """Whether a message marked DUP was stored, and its acknowledgement lost (a hub that was killed)."""
+        session = self._in_session()
+        if self._replays is None:
+            self._replays = {}
+            for raw in self._hub.log.replays(self._partition, session.epoch):
+                newest: dict[int, tuple[bytes, bytes]] = {}
+                for known_topic, body, known_id in iter_publishes(raw):
+                    newest[known_id] = (known_topic, body)
+                self._replays = newest | self._replays
+        return self._replays.pop(packet_id, None) == (topic, payload)
+
+    def _in_session(self) -> Session:
+        if self._session is None:
+            raise ProtocolViolation("a packet came before CONNECT was accepted", "MQTT 3.1.1, 3.1")
+        return self._session

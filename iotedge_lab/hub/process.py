@@ -1,0 +1,241 @@
+"""The hub's process: takes the folder's lock, binds the ports, serves until it is told to stop.
+
+Started by `Lab` and `iotedge-lab up` as `python -m iotedge_lab.hub`. It tells its parent that it is ready, or
+why it cannot be, in one line of JSON on its standard output, and after that says everything in its log file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import logging
+import logging.handlers
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from aiohttp import web
+
+from iotedge_lab import __version__
+from iotedge_lab.clock import Clock
+from iotedge_lab.errors import EnvironmentProblem, LabError, PortTaken
+from iotedge_lab.hub.amqp_front import AmqpFront
+from iotedge_lab.hub.http_front import make_app
+from iotedge_lab.hub.hub import HUB_NAME, Hub, HubSettings
+from iotedge_lab.hub.mqtt_front import MqttFront
+from iotedge_lab.hub.state import HubFile, StateFolder
+from iotedge_lab.serve.addresses import listen, reserve
+from iotedge_lab.serve.certificates import Authority
+from iotedge_lab.serve.listener import Handlers, Listener
+from iotedge_lab.serve.proxy import ConnectProxy, Route
+
+log = logging.getLogger(__name__)
+
+MQTT_PORT, AMQP_PORT, PLAIN_AMQP_PORT, HTTPS_PORT = 8883, 5671, 5672, 8443
+PORTS = (MQTT_PORT, AMQP_PORT, PLAIN_AMQP_PORT, HTTPS_PORT)
+_GRACE = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSettings:
+    """What the command line says. `host` None: the address used last, else the first that is free."""
+
+    state: Path
+    host: str | None = None
+    partitions: int = 2
+    retention_days: float = 1.0
+    fsync: bool = False
+    until_eof: bool = False  # end when standard input does: for a hub that may not outlive its parent
+
+
+def run(settings: ProcessSettings, clock: Clock, ready: IO[str]) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status. Says ready, or the error, on `ready`."""
+    folder = StateFolder(settings.state)
+    try:
+        folder.prepare()
+        folder.lock()
+    except LabError as error:
+        _tell(ready, {"error": type(error).__name__, "message": str(error)})
+        return 1
+    try:
+        with _logging_to(folder.log_file):
+            try:
+                _run_loop(_serve(settings, folder, clock, ready))
+            except LabError as error:
+                log.error("%s", error)  # noqa: TRY400 - a message for a person; no traceback helps
+                _tell(ready, {"error": type(error).__name__, "message": str(error)})
+                return 1
+            except Exception:
+                log.exception("the hub ended")
+                raise
+            return 0
+    finally:
+        folder.unlock()
+
+
+def _run_loop(main: object) -> None:
+    try:
+        import uvloop
+
+        uvloop.run(main)
+    except ImportError:
+        asyncio.run(main)  # type: ignore[arg-type] # uvloop.run and asyncio.run take the same coroutine
+
+
+async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, ready: IO[str]) -> None:
+    loop = asyncio.get_running_loop()
+    before = folder.read()
+    host, sockets = _bind(settings, before)
+    with contextlib.ExitStack() as held:
+        for each in sockets:
+            held.callback(each.close)
+        hostname = "localhost" if host == "127.0.0.1" else host
+        hosts = frozenset({hostname, host, f"{HUB_NAME}.azure-devices.net", f"{HUB_NAME}.servicebus.windows.net"})
+        authority = Authority.open(folder.certificates, clock)
+        authority.bundle_file  # noqa: B018 - made now, so that clients find it
+        hub = Hub(
+            HubSettings(folder.path, hosts, settings.partitions, settings.retention_days, settings.fsync), clock
+        )
+        held.callback(hub.close)
+        hub.store.attach_loop(loop.call_soon)
+        runner = web.AppRunner(make_app(hub), access_log=None, handle_signals=False)
+        await runner.setup()
+        assert runner.server is not None
+        handlers = Handlers(
+            mqtt=lambda info: MqttFront(hub, info),
+            amqp=lambda info: AmqpFront(hub, info),
+            http=lambda info: runner.server(),  # type: ignore[misc] # asserted above
+        )
+        listener = Listener(authority.server_context(), handlers)
+        held.pop_all()  # from here on the listener owns the sockets, and the hub is closed below
+        await listener.start(sockets=sockets)
+        proxy = ConnectProxy(_routes(host), upstream=os.environ.get("HTTPS_PROXY"))
+        try:
+            proxy_port = await _start_proxy(proxy, host, before)
+            stop = _stop_event(loop, until_eof=settings.until_eof)
+            told = HubFile(
+                hub_id=hub.id,
+                pid=os.getpid(),
+                host=host,
+                hostname=hostname,
+                mqtt_port=MQTT_PORT,
+                amqp_port=AMQP_PORT,
+                plain_amqp_port=PLAIN_AMQP_PORT,
+                https_port=HTTPS_PORT,
+                proxy_port=proxy_port,
+                port_443=any(each.getsockname()[1] == 443 for each in sockets if each.fileno() >= 0),
+                started=clock.now(),
+                version=__version__,
+                keys={name: policy.primary_key for name, policy in hub.access.policies.items()},
+            )
+            folder.write(told)
+            log.info("hub %s serves on %s (process %d)", hub.id, hostname, told.pid)
+            _tell(ready, {"ready": True, "pid": told.pid, "hostname": hostname})
+            ticker = loop.create_task(_tick(hub))
+            gc.freeze()  # what start-up made stays: the collector need not walk it again
+            await stop.wait()
+            ticker.cancel()
+            log.info("hub %s stops", hub.id)
+        finally:
+            hub.close_connections()
+            await listener.close()
+            await proxy.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(runner.cleanup(), _GRACE)
+            hub.close()
+
+
+def _bind(settings: ProcessSettings, before: HubFile | None) -> tuple[str, list[socket.socket]]:
+    """Listening sockets on one loopback address: the one asked for, else the one used last, else a free one.
+
+    Clients keep the address across a restart, so a hub that comes back wants its old one.
+    """
+    first = settings.host or (before.host if before else "127.0.0.1")
+    try:
+        sockets = [made for port in PORTS for made in listen(first, port)]
+        host = first
+    except PortTaken:
+        if settings.host:
+            raise
+        reservation = reserve(PORTS)
+        host, sockets = reservation.address, reservation.take()
+        if before:
+            log.warning("%s is taken; this hub moves to %s, and its old connection strings do not", first, host)
+    if host == "127.0.0.1":
+        for port in PORTS:  # where localhost means ::1 first, clients need not wait for a refusal
+            with contextlib.suppress(LabError):
+                sockets.extend(listen("::1", port))
+    with contextlib.suppress(LabError):
+        sockets.extend(listen(host, 443))
+    return host, sockets
+
+
+def _routes(host: str) -> list[Route]:
+    """Where the CONNECT proxy leads: this hub's names on any port to the port that serves them."""
+    names = {"localhost", host} if host == "127.0.0.1" else {host}
+    names |= {f"{HUB_NAME}.azure-devices.net", f"{HUB_NAME}.servicebus.windows.net"}
+    to = {443: HTTPS_PORT, HTTPS_PORT: HTTPS_PORT, MQTT_PORT: MQTT_PORT, AMQP_PORT: AMQP_PORT}
+    return [Route(name, port, host, target) for name in sorted(names) for port, target in to.items()]
+
+
+async def _start_proxy(proxy: ConnectProxy, host: str, before: HubFile | None) -> int:
+    """Start the proxy on the port it had before, if that is free, else on any."""
+    if before and before.host == host and before.proxy_port:
+        with contextlib.suppress(EnvironmentProblem):
+            return await proxy.start(host, before.proxy_port)
+    return await proxy.start(host, 0)
+
+
+async def _tick(hub: Hub) -> None:
+    while True:
+        await asyncio.sleep(1)
+        try:
+            hub.tick()
+        except LabError as error:
+            log.warning("housekeeping: %s", error)
+
+
+def _stop_event(loop: asyncio.AbstractEventLoop, *, until_eof: bool) -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    if until_eof:
+        import threading
+
+        def wait() -> None:
+            sys.stdin.read()
+            loop.call_soon_threadsafe(stop.set)
+
+        threading.Thread(target=wait, name="until-eof", daemon=True).start()
+    return stop
+
+
+def _tell(ready: IO[str], said: dict[str, object]) -> None:
+    with contextlib.suppress(OSError, ValueError):  # the parent may have gone
+        ready.write(json.dumps(said) + "\n")
+        ready.flush()
+
+
+@contextlib.contextmanager
+def _logging_to(file: Path) -> Iterator[None]:
+    handler = logging.handlers.RotatingFileHandler(file, maxBytes=2_000_000, backupCount=2, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.getLogger("aiohttp").setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()

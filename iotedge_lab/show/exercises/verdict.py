@@ -1,0 +1,120 @@
+"""What a check answers, and how one is written.
+
+    @check
+    def check_double(double: Callable[[int], int]) -> str:
+        answer = ask(double, 21)
+        if answer == 21:
+            raise Wrong("that is the number itself; double it")
+        if answer != 42:
+            raise Wrong(f"double(21) gave {answer!r}, 42 was expected")
+        return "doubled"
+
+`ask` calls the learner's function and speaks for it: an answer of None or `...` is "not yet", an exception of
+the learner's code is named with its line, so that nobody has to read a traceback through our code.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+
+
+class Word(Enum):
+    """How a verdict begins."""
+
+    OK = "OK"
+    NOT_YET = "Not yet"
+    WRONG = "Wrong"
+
+
+_SIGNS = {Word.OK: "✓", Word.NOT_YET: "…", Word.WRONG: "✗"}
+# JupyterLab's own colours, so that both of its themes stay readable; the word says it without colour too.
+_COLOURS = {
+    Word.OK: "var(--jp-success-color1, #388e3c)",
+    Word.NOT_YET: "var(--jp-warn-color1, #f57c00)",
+    Word.WRONG: "var(--jp-error-color1, #d32f2f)",
+}
+
+
+class NotYet(Exception):
+    """An answer, not an error: the exercise has not been begun, or a part of it is still open."""
+
+
+class Wrong(Exception):
+    """An answer, not an error: the message says what is wrong in it and what to try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer of a check. True only when the exercise is solved."""
+
+    word: Word
+    text: str
+
+    def __bool__(self) -> bool:
+        return self.word is Word.OK
+
+    def __repr__(self) -> str:
+        return f"{self.word.value}: {self.text}"
+
+    def _repr_html_(self) -> str:
+        bar = f"border-left:4px solid {_COLOURS[self.word]};padding:4px 10px"
+        return (
+            f'<div style="{bar}"><b>{_SIGNS[self.word]} {self.word.value}:</b> {html.escape(self.text)}</div>'
+        )
+
+
+def check(judge: Callable[P, str]) -> Callable[P, Verdict]:
+    """Make a check of a function that returns words of praise or raises `NotYet` or `Wrong`."""
+
+    @functools.wraps(judge)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> Verdict:
+        try:
+            return Verdict(Word.OK, judge(*args, **kwargs))
+        except NotYet as answer:
+            return Verdict(Word.NOT_YET, str(answer))
+        except Wrong as answer:
+            return Verdict(Word.WRONG, str(answer))
+
+    return checked
+
+
+def ask(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call the learner's function. Raises `NotYet` for None or `...`, `Wrong` for an exception of its own."""
+    if function is ... or function is None:
+        raise NotYet("write the function first, then run this cell again")
+    if not callable(function):
+        raise Wrong(f"a function was expected here, this is {_a(function)}; hand over its name, without ()")
+    name = getattr(function, "__name__", "your function")
+    try:
+        answer = function(*args, **kwargs)
+    except Exception as error:
+        line = _line_of(error, function)
+        raise Wrong(f"{name} raised {type(error).__name__}: {error}{line}") from error
+    if answer is ... or answer is None:
+        raise NotYet(f"{name} gives nothing back yet; replace the ... in it and run both cells again")
+    return answer
+
+
+def _a(value: object) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
+def _line_of(error: BaseException, function: Any) -> str:
+    """Where in the learner's own function the error arose, as " (line 3 of its cell)"; empty if nowhere."""
+    code = getattr(function, "__code__", None)
+    trace, line = error.__traceback__, None
+    while trace is not None:
+        if trace.tb_frame.f_code is code:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return "" if line is None else f" (line {line} of its cell)"

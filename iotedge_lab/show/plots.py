@@ -1,0 +1,109 @@
+"""Pictures of a drive: speed over time, engine speed over road speed, the route.
+
+Each takes a frame in the eleven columns of the car's data (a user's own car.csv included) and gives back a
+`Picture` whose alt text says what was found, in numbers taken from the frame. Units are the data's: miles per
+hour, revolutions per minute, degrees.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from iotedge_lab.errors import DataError
+from iotedge_lab.show.picture import Picture, figure, picture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pandas import DataFrame
+
+SECONDS = "Seconds"
+LATITUDE = "Latitude / Y Position (Degrees)"
+LONGITUDE = "Longitude / X Position (Degrees)"
+DISTANCE = "Distance (Miles)"
+SPEED = "Speed (MPH)"
+RPM = "Engine RPM"
+
+STANDING_MPH = 0.5
+"""Below this speed a car counts as standing: a speed sensor's noise is smaller."""
+
+
+def _need(frame: DataFrame, *columns: str) -> None:
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise DataError(
+            f"the frame lacks the columns {missing}; read the file with iotedge_lab.car.drives.load, "
+            "which checks for all eleven"
+        )
+    if frame.empty:
+        raise DataError("the frame has no rows, so there is nothing to draw; was the file empty?")
+
+
+def speed_over_time(frame: DataFrame, *, title: str = "") -> Picture:
+    """Speed in mph over seconds since the drive began. Raises `DataError` if rows or columns are missing."""
+    _need(frame, SECONDS, SPEED)
+    seconds, speed = frame[SECONDS], frame[SPEED]
+    with figure() as drawn:
+        axes = drawn.subplots()
+        axes.plot(seconds, speed, linewidth=1.4)
+        axes.fill_between(seconds, speed, alpha=0.15)
+        axes.set(xlabel="time (s)", ylabel="speed (mph)", title=title, ylim=(0, None))
+        axes.margins(x=0)
+        standing = (speed < STANDING_MPH).mean()
+        return picture(
+            drawn,
+            f"Line: speed over time, {len(frame)} rows over {seconds.max() - seconds.min():.0f} seconds. "
+            f"The mean is {speed.mean():.0f} mph, the highest {speed.max():.0f} mph; "
+            f"the car stands still in {standing:.0%} of the rows.",
+        )
+
+
+def rpm_over_speed(frame: DataFrame, *, rpm_per_mph: Sequence[float] = ()) -> Picture:
+    """Engine speed over road speed, a dot a row; each gear shows as a straight line through the origin.
+
+    `rpm_per_mph` draws such a line for each gear's ratio, where they are known. Raises `DataError`.
+    """
+    _need(frame, SPEED, RPM)
+    speed, rpm = frame[SPEED], frame[RPM]
+    with figure(height=3.6) as drawn:
+        axes = drawn.subplots()
+        top_speed, top_rpm = max(float(speed.max()), 1.0) * 1.05, max(float(rpm.max()), 1.0) * 1.08
+        for gear, ratio in enumerate(rpm_per_mph, start=1):
+            end = min(top_speed, top_rpm / ratio)
+            axes.plot([0, end], [0, end * ratio], color="0.6", linewidth=0.8, zorder=1)
+            axes.annotate(str(gear), (end, end * ratio), color="0.35", fontsize=8, ha="left", va="bottom")
+        axes.scatter(speed, rpm, s=5, alpha=0.5, linewidths=0, zorder=2)
+        axes.set(xlabel="speed (mph)", ylabel="engine speed (1/min)", xlim=(0, top_speed), ylim=(0, top_rpm))
+        idle = rpm[speed < STANDING_MPH]
+        at_rest = "" if idle.empty else f" At rest the engine turns at about {idle.median():.0f} a minute."
+        guides = f" Grey guide lines mark {len(rpm_per_mph)} gears." if rpm_per_mph else ""
+        return picture(
+            drawn,
+            f"Dots: engine speed over road speed, {len(frame)} rows. The dots gather on straight lines "
+            f"through the origin, one line a gear, up to {rpm.max():.0f} revolutions/min.{at_rest}{guides}",
+        )
+
+
+def route_map(frame: DataFrame) -> Picture:
+    """The route in degrees, north up, true to scale, coloured by speed. Raises `DataError`."""
+    _need(frame, LATITUDE, LONGITUDE, SPEED)
+    latitude, longitude, speed = frame[LATITUDE], frame[LONGITUDE], frame[SPEED]
+    with figure(width=5.4, height=4.4) as drawn:
+        axes = drawn.subplots()
+        dots = axes.scatter(longitude, latitude, c=speed, s=8, cmap="viridis", linewidths=0)
+        axes.plot(longitude.iloc[0], latitude.iloc[0], "o", color="black", fillstyle="none", label="start")
+        axes.plot(longitude.iloc[-1], latitude.iloc[-1], "x", color="black", label="end")
+        # A degree of longitude is shorter than one of latitude by the cosine of the latitude.
+        axes.set_aspect(1 / math.cos(math.radians(float(latitude.mean()))), adjustable="datalim")
+        axes.ticklabel_format(useOffset=False, style="plain")
+        axes.tick_params(axis="x", rotation=30)
+        axes.set(xlabel="longitude (degrees)", ylabel="latitude (degrees)")
+        axes.legend(loc="best")
+        drawn.colorbar(dots, ax=axes, label="speed (mph)")
+        miles = f", {frame[DISTANCE].max() - frame[DISTANCE].min():.1f} miles" if DISTANCE in frame else ""
+        return picture(
+            drawn,
+            f"Map: the route of the drive{miles}, coloured by speed from {speed.min():.0f} "
+            f"to {speed.max():.0f} mph, with a circle at its start and a cross at its end.",
+        )

@@ -1,0 +1,88 @@
+"""Small tables that read the same at each run: the first rows of a frame, events of the built-in endpoint.
+
+Plain pandas, no Styler (its ids are random). What the service gives as bytes is spelled out as text.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from iotedge_lab.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from azure.eventhub import EventData
+    from pandas import DataFrame
+
+_DEVICE = b"iothub-connection-device-id"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The first rows of a frame with a line below it that says how many there are."""
+
+    shown: DataFrame
+    note: str
+
+    def __repr__(self) -> str:
+        return f"{self.shown.to_string(index=False)}\n{self.note}"
+
+    def _repr_html_(self) -> str:
+        return f"{self.shown.to_html(index=False, border=0)}<p>{html.escape(self.note)}</p>"
+
+
+def first_rows(frame: DataFrame, rows: int = 5, *, note: str = "") -> Table:
+    """The first `rows` of a frame; the note below says "5 of 3,420 rows, 11 columns" and then yours."""
+    shown = frame.head(rows)
+    columns = f"{len(frame.columns)} column{'s' * (len(frame.columns) != 1)}"
+    counted = f"{len(shown)} of {len(frame):,} rows, {columns}"
+    return Table(shown, f"{counted}. {note}".strip() if note else counted)
+
+
+def events(received: Iterable[EventData]) -> DataFrame:
+    """One row an event: sequence number, enqueued time (UTC), device, then a column for each property.
+
+    Properties keep their names (`driveId`, `alert`, ...); an event without one has an empty text there.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for event in received:
+        properties = {_text(name): _text(value) for name, value in (event.properties or {}).items()}
+        rows.append(
+            {
+                "sequence number": event.sequence_number,
+                "enqueued": event.enqueued_time,
+                "device": _text(event.system_properties.get(_DEVICE, "")),
+                **properties,
+            }
+        )
+    columns = ["sequence number", "enqueued", "device"]
+    return pd.DataFrame(rows).fillna("") if rows else pd.DataFrame(columns=columns)
+
+
+def bodies(received: Iterable[EventData]) -> DataFrame:
+    """One row an event, one column a key of its JSON body. Raises `DataError` for another kind of body."""
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for event in received:
+        try:
+            body = json.loads(event.body_as_str())
+        except ValueError as error:
+            raise DataError(
+                f"the body of event {event.sequence_number} is not JSON ({error}); "
+                "was it sent with json.dumps, and by this notebook?"
+            ) from error
+        if not isinstance(body, dict):
+            raise DataError(f"the body of event {event.sequence_number} is JSON but no object; send a dict")
+        rows.append(body)
+    return pd.DataFrame(rows)
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,132 @@
+"""Run a notebook from top to bottom in a kernel and a lab of its own, and keep what is stable of it.
+
+What is taken away before storing: widget state and widget views (their ids are random), the times of the
+cells, the kernel's version. What stays differs between two runs in times, ids and pictures' bytes only,
+which `tests/notebooks/sanitize.cfg` hides from nbval.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from notebooks.source.make.source import METADATA, NOTEBOOKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SANITIZE = NOTEBOOKS.parent / "tests" / "notebooks" / "sanitize.cfg"
+
+CELL_TIMEOUT = 120
+"""Seconds that one cell may take; the same number stands in the nbval command."""
+
+# pytest's filters do not reach a kernel, this variable does. Warnings are errors there too, but for two:
+# azure-iot-device 2.14 asks for TLS 1.2 by its deprecated name, at each connection; and ipykernel 7.4 warns
+# about its own shutdown method, which then fails to end the kernel in good order.
+WARNINGS = ",".join(
+    (
+        "error",
+        "ignore:ssl.PROTOCOL_TLSv1_2:DeprecationWarning",
+        "ignore:For consistency across implementations:PendingDeprecationWarning",
+    )
+)
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def isolated_environment(folder: Path, base: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Variables for a kernel that must meet neither this user's lab nor this user's Jupyter settings.
+
+    `folder` is a temporary folder; state and settings go below it. Connection strings of the caller's are
+    dropped: a test never runs against somebody's real hub by accident.
+    """
+    kept = {name: value for name, value in base.items() if name not in _CONNECTIONS}
+    return kept | {
+        "IOTEDGE_LAB_STATE": str(folder / "lab"),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTER_DATA_DIR": str(folder / "data"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "MPLCONFIGDIR": str(folder / "matplotlib"),
+        "PYTHONWARNINGS": WARNINGS,
+    }
+
+
+_CONNECTIONS = frozenset({"IOTHUB_CONNECTION_STRING", "EVENTHUB_CONNECTION_STRING"})
+
+
+@contextmanager
+def isolated_lab(folder: Path) -> Iterator[dict[str, str]]:
+    """The environment above; at the end the hub that a notebook has left running in it is stopped."""
+    environment = isolated_environment(folder)
+    try:
+        yield environment
+    finally:
+        stop_lab(Path(environment["IOTEDGE_LAB_STATE"]))
+
+
+def stop_lab(state: Path) -> None:
+    """Stop the hub that runs on this state folder, if one does."""
+    if not state.exists():  # no cell has opened a lab
+        return
+    from iotedge_lab import Lab
+
+    Lab.open(state_dir=state).close()
+
+
+def execute(notebook: NotebookNode, environment: Mapping[str, str], cwd: Path = NOTEBOOKS) -> NotebookNode:
+    """A copy of the notebook with the outputs of one clean run. A cell's error is raised as nbclient's."""
+    executed = deepcopy(notebook)
+    client = NotebookClient(
+        executed,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(cwd)}},
+    )
+    client.execute(env=dict(environment), cwd=str(cwd))
+    return clean(executed)
+
+
+def clean(notebook: NotebookNode) -> NotebookNode:
+    """Take away what differs from run to run and says nothing: widget ids, the kernel's version."""
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type != "code":
+            continue
+        for output in cell.outputs:
+            output.get("data", {}).pop(WIDGET_VIEW, None)
+            output.pop("transient", None)
+        cell.outputs = [output for output in cell.outputs if output.get("data", True)]
+    return notebook
+
+
+def sanitizer(config: Path = SANITIZE) -> list[tuple[re.Pattern[str], str]]:
+    """The sanitize file of nbval, compiled: what two runs may differ in."""
+    from nbval.plugin import get_sanitize_patterns
+
+    patterns: list[tuple[str, str]] = get_sanitize_patterns(config.read_text(encoding="utf-8"))
+    return [(re.compile(regex), replacement) for regex, replacement in patterns]
+
+
+def same_but_for_noise(one: NotebookNode, other: NotebookNode) -> bool:
+    """Whether two executed notebooks differ in nothing but what the sanitize file hides."""
+    patterns = sanitizer()
+
+    def stable(notebook: NotebookNode) -> str:
+        text: str = nbformat.writes(notebook)
+        for pattern, replacement in patterns:
+            text = pattern.sub(replacement, text)
+        return text
+
+    return stable(one) == stable(other)
