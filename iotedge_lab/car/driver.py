@@ -35,12 +35,12 @@ class Driver:
     @property
     def brake(self) -> float:
         """Comfortable braking, m/s2."""
-        return (0.155 + 0.09 * self.temper) * G
+        return (0.15 + 0.08 * self.temper) * G
 
     @property
     def pull(self) -> float:
         """Comfortable acceleration from a standstill, m/s2."""
-        return (0.15 + 0.11 * self.temper) * G
+        return (0.17 + 0.115 * self.temper) * G
 
     @property
     def lateral(self) -> float:
@@ -95,5 +95,5 @@ def wish(plan: Plan, driver: Driver, metre: int, speed: float, mood: Sequence[fl
     goal = plan.speed[ahead] * (1.0 + mood[0])
     slope = plan.slope[ahead]
     wanted = (goal - speed) / 1.6 + slope + mood[1]
-    most = driver.pull * max(0.2, 1.0 - speed / 27.0)
+    most = driver.pull * max(0.16, 1.0 - speed / 23.0)
     return max(-1.8 * driver.brake, min(most, wanted))

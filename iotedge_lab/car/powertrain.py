@@ -19,15 +19,15 @@ EFFICIENCY: Final = 0.92  # of gearbox and axle
 
 # Full-throttle torque (rpm, N m): a turbocharged six; linear between the points.
 FULL_TORQUE: Final = (
-    (500.0, 230.0), (1000.0, 330.0), (1500.0, 440.0), (4500.0, 450.0), (5800.0, 385.0), (7000.0, 250.0)
+    (500.0, 130.0), (1000.0, 220.0), (1700.0, 360.0), (4500.0, 370.0), (5800.0, 320.0), (7000.0, 200.0)
 )  # fmt: skip
 
 _RPM_PER_MPS: Final = tuple(each / MPS_PER_MPH for each in RPM_PER_MPH)
 _NEWTON_PER_NM: Final = tuple(each * 2.0 * math.pi / 60.0 for each in _RPM_PER_MPS)
 _SHIFT_TIME: Final = 0.25  # s until the rpm have followed a change of gear
 _HOLD_TIME: Final = 1.3  # s that a gear is kept at least
-_CONVERTER_LOCK: Final = 8.0  # m/s from which the converter no longer slips
-_CONVERTER_RPM: Final = 30.0  # rpm of slip at standstill for each per cent of throttle
+_CONVERTER_LOCK: Final = 9.0  # m/s from which the converter no longer slips
+_CONVERTER_RPM: Final = 40.0  # rpm of slip at standstill for each per cent of throttle
 
 
 def full_torque(rpm: float) -> float:
@@ -47,21 +47,26 @@ def drag_torque(rpm: float) -> float:
     return 14.0 + 0.009 * rpm
 
 
+def _pedal(share: float) -> float:
+    """The throttle in per cent that gives this share of the full torque: share = p (1.5 - p / 2), p in 0..1."""
+    return 100.0 * (1.5 - math.sqrt(max(0.0, 2.25 - 2.0 * share)))
+
+
 class Powertrain:
     """State of the engine and the gearbox; `step` moves it on.
 
-    `throttle` in per cent, `rpm`, `gear` 1 to 8.
+    `throttle` in per cent, `rpm`, `gear` 1 to 8; `eagerness` from 0 to 1 puts off shifting up, as the box does
+    for a driver in a hurry.
     """
 
-    __slots__ = ("_line_rpm", "_since_shift", "gear", "rpm", "sportiness", "throttle")
+    __slots__ = ("_since_shift", "eagerness", "gear", "rpm", "throttle")
 
-    def __init__(self, sportiness: float = 0.5) -> None:
+    def __init__(self, eagerness: float = 0.5) -> None:
         self.gear = 1
         self.rpm = IDLE_RPM
         self.throttle = 0.0
-        self.sportiness = sportiness
+        self.eagerness = eagerness
         self._since_shift = _HOLD_TIME
-        self._line_rpm = 0.0
 
     def step(self, speed: float, force: float, idle_throttle: float, dt: float) -> float:
         """Move on by `dt` seconds at `speed` (m/s) with `force` (N) wanted at the wheels.
@@ -86,7 +91,7 @@ class Powertrain:
         least = -drag_torque(self.rpm) if line > IDLE_RPM else 0.0
         wanted = force / leverage
         torque = min(most, max(least, wanted))
-        pedal = 100.0 * max(0.0, torque) / most
+        pedal = _pedal(max(0.0, torque) / most)
         if speed < 0.3 and force <= 0.0:
             pedal = idle_throttle
         # The plate follows the pedal in a tenth of a second; a closed pedal closes it at once.
@@ -115,5 +120,5 @@ class Powertrain:
 
     def _up_rpm(self, index: int) -> float:
         """The rpm at which the gear `index` + 1 is left upwards."""
-        base = 1240.0 + 25.0 * index + 160.0 * self.sportiness
-        return base + 29.0 * self.throttle
+        base = 1060.0 + 25.0 * index + 480.0 * self.eagerness
+        return base + 33.0 * self.throttle

@@ -21,7 +21,7 @@ Kind = Literal["city", "suburban", "highway"]
 
 START: Final = (30.27, -97.74)  # degrees, latitude and longitude
 STEP: Final = 1.0  # m between two points of a route
-CAMBER: Final = 0.042  # deviation of the road's sideways slope, m/m
+CAMBER: Final = 0.052  # deviation of the road's sideways slope, m/m
 TURN_EASE: Final = 9  # m over which a turn's curvature rises, and falls again
 
 
@@ -59,9 +59,9 @@ class Streets:
 
 STREETS: Final[Mapping[Kind, Streets]] = {
     "city": Streets(
-        limits=((25, 0.1), (30, 0.15), (35, 0.2), (45, 0.55)),
+        limits=((25, 0.08), (30, 0.14), (35, 0.18), (45, 0.6)),
         block=380, block_least=120, red_light=0.4, stop_sign=0.04, turn=0.28,
-        dwell=31, bend=0.005, grade=0.026, traffic=0.45,
+        dwell=31, bend=0.005, grade=0.03, traffic=0.45,
     ),
     "suburban": Streets(
         limits=((30, 0.25), (35, 0.3), (40, 0.2), (45, 0.25)),

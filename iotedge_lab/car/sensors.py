@@ -57,7 +57,7 @@ def measure(motion: Motion) -> Signals:
     pull = _delayed(np.array(motion.acceleration) / G + np.array(motion.grade), 0.35)
     camber = _along(road.camber, metre)
     # A body that rolls outwards lets gravity add to what the motion sensor feels sideways.
-    side = _delayed(-np.array(motion.lateral) / G * 1.12, 0.25) + camber
+    side = _delayed(-np.array(motion.lateral) / G * 1.05, 0.25) + camber
     drift = [np.array(chance.wander(count, 90.0 / DT)) * moving for _ in range(2)]
     metres_to_degrees = math.degrees(1.0 / EARTH_RADIUS)
     north = _along(road.latitude, metre)

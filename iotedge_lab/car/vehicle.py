@@ -133,6 +133,7 @@ def _drive(motion: Motion, plan: Plan, count: int, chance: Chance) -> None:
     tempo = chance.wander(count, 7.0 / DT)
     foot = chance.wander(count, 1.5 / DT)
     compressor = chance.wander(count, 25.0 / DT)
+    haste = chance.wander(count, 30.0 / DT)
     hands = chance.wander(count, 1.2 / DT)
     mass = MASS + motion.load
     inertia = mass * 1.04  # wheels and shafts turn with it
@@ -155,6 +156,7 @@ def _drive(motion: Motion, plan: Plan, count: int, chance: Chance) -> None:
         force = inertia * push + resistance
         if standing:
             force = min(force, 0.0)
+        powertrain.eagerness = min(1.0, max(0.0, 0.2 + 0.6 * driver.temper + 0.35 * haste[step]))
         given = powertrain.step(speed, force, 3.4 if compressor[step] > -0.6 else 0.8, DT)
         brake = max(0.0, given - force)
         acceleration = (given - brake - resistance) / inertia

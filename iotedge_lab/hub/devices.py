@@ -61,11 +61,7 @@ class DeviceAccess:
         target = f"{host}/devices/{device}" + (f"/modules/{module}" if module else "")
         if parsed.resource_decoded.count("/") < 2 or not sas.scope_covers(parsed.resource_decoded, target):
             raise Unauthorized(f"the token speaks for {parsed.resource_decoded!r}, not for {target!r}.")
-        now = self._clock.now()
-        try:
-            sas.verify(parsed, identity.primary_key or "", now)
-        except Unauthorized:
-            sas.verify(parsed, identity.secondary_key or "", now)
+        sas.verify_any(parsed, (identity.primary_key or "", identity.secondary_key or ""), self._clock.now())
         return Admission(identity, parsed.expiry, _method("module" if module else "device"))
 
     def _by_policy(self, parsed: SasToken, token: str, identity: Identity) -> Admission:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from iotedge_lab.broker.sessions import Sessions
 from iotedge_lab.clock import Clock
@@ -21,7 +22,12 @@ from iotedge_lab.hub.identities import Identities
 from iotedge_lab.hub.log import DEFAULT_RETENTION_DAYS, Log
 from iotedge_lab.hub.store import Store
 
+if TYPE_CHECKING:
+    from iotedge_lab.hub.event_links import EventLink
+
 log = logging.getLogger(__name__)
+
+CallSoon = Callable[[Callable[[], None]], object]
 
 EVENTS_NAME = "iothub-ehub-lab"
 DEFAULT_GROUP = "$Default"
@@ -64,10 +70,12 @@ class HubSettings:
 class Hub:
     """One IoT Hub: identities, sessions, the log, who may do what."""
 
-    def __init__(self, settings: HubSettings, clock: Clock) -> None:
+    def __init__(self, settings: HubSettings, clock: Clock, call_soon: CallSoon) -> None:
+        self.call_soon = call_soon
         self.settings = settings
         self.clock = clock
         self.store = Store(settings.folder / "hub.db", fsync=settings.fsync)
+        self.store.attach_loop(call_soon)
         self.id = self._id()
         self.access = Access(self.store, clock, settings.hosts)
         self.identities = Identities(self.store, clock)
@@ -78,6 +86,9 @@ class Hub:
         self.counters = Counters()
         self.connections: set[LiveConnection] = set()
         self.started = clock.now()
+        self.created = float(self.store.get_meta("created") or self.started)
+        self.events_name = EVENTS_NAME
+        self.readers: dict[tuple[str, int], set[EventLink]] = {}  # by consumer group and partition
         self._prune_at = clock.monotonic()
 
     def _id(self) -> str:

@@ -158,6 +158,8 @@ class MqttFront(asyncio.Protocol):
             case Disconnect():
                 self._said_goodbye = True
                 self.drop("DISCONNECT")
+            case ConnectRefused():
+                self._refuse(event.code, event.reason)
             case Violation():
                 self.drop(f"{event.reason} [{event.spec}]")
             case _:  # acknowledgements of what the hub sends: nothing is sent to devices yet
@@ -165,9 +167,6 @@ class MqttFront(asyncio.Protocol):
 
     def _connect(self, packet: Connect) -> None:
         try:
-            if packet.protocol_level != 4:
-                self._refuse(ConnackCode.UNACCEPTABLE_PROTOCOL, "MQTT 3.1.1 (level 4) is spoken here")
-                return
             device, module = parse_client_id(packet.client_id)
             name = parse_username(packet.username or "")
             if (name.device, name.module or "") != (device, module or ""):

@@ -101,10 +101,11 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
         authority = Authority.open(folder.certificates, clock)
         authority.bundle_file  # noqa: B018 - made now, so that clients find it
         hub = Hub(
-            HubSettings(folder.path, hosts, settings.partitions, settings.retention_days, settings.fsync), clock
+            HubSettings(folder.path, hosts, settings.partitions, settings.retention_days, settings.fsync),
+            clock,
+            loop.call_soon,
         )
         held.callback(hub.close)
-        hub.store.attach_loop(loop.call_soon)
         runner = web.AppRunner(make_app(hub), access_log=None, handle_signals=False)
         await runner.setup()
         assert runner.server is not None
@@ -115,7 +116,7 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
         )
         listener = Listener(authority.server_context(), handlers)
         held.pop_all()  # from here on the listener owns the sockets, and the hub is closed below
-        await listener.start(sockets=sockets)
+        await listener.start(sockets)
         proxy = ConnectProxy(_routes(host), upstream=os.environ.get("HTTPS_PROXY"))
         try:
             proxy_port = await _start_proxy(proxy, host, before)

@@ -1,8 +1,8 @@
 """Pictures of a drive: speed over time, engine speed over road speed, the route.
 
-Each takes a frame in the eleven columns of the car's data (a user's own car.csv included) and gives back a
-`Picture` whose alt text says what was found, in numbers taken from the frame. Units are the data's: miles per
-hour, revolutions per minute, degrees.
+Each takes a frame in the columns of the car's data, under the file's headers or under the short names that a
+message carries, and gives back a `Picture` whose alt text says what was found, in numbers taken from the
+frame. A user's own car.csv is as good as ours. Units are the data's (see `iotedge_lab.car.rows.COLUMNS`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from iotedge_lab.car.rows import COLUMNS
 from iotedge_lab.errors import DataError
 from iotedge_lab.show.picture import Picture, figure, picture
 
@@ -18,32 +19,31 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
-SECONDS = "Seconds"
-LATITUDE = "Latitude / Y Position (Degrees)"
-LONGITUDE = "Longitude / X Position (Degrees)"
-DISTANCE = "Distance (Miles)"
-SPEED = "Speed (MPH)"
-RPM = "Engine RPM"
-
 STANDING_MPH = 0.5
 """Below this speed a car counts as standing: a speed sensor's noise is smaller."""
 
 
-def _need(frame: DataFrame, *columns: str) -> None:
-    missing = [column for column in columns if column not in frame.columns]
+_NAMES = {column.header: column.name for column in COLUMNS}
+
+
+def _read(frame: DataFrame, *names: str) -> DataFrame:
+    """The frame with the short names of the columns, which a message has; `names` must be among them."""
+    short = frame.rename(columns=_NAMES)
+    missing = [name for name in names if name not in short.columns]
     if missing:
         raise DataError(
             f"the frame lacks the columns {missing}; read the file with iotedge_lab.car.drives.load, "
             "which checks for all eleven"
         )
-    if frame.empty:
+    if short.empty:
         raise DataError("the frame has no rows, so there is nothing to draw; was the file empty?")
+    return short
 
 
 def speed_over_time(frame: DataFrame, *, title: str = "") -> Picture:
     """Speed in mph over seconds since the drive began. Raises `DataError` if rows or columns are missing."""
-    _need(frame, SECONDS, SPEED)
-    seconds, speed = frame[SECONDS], frame[SPEED]
+    drive = _read(frame, "seconds", "speed")
+    seconds, speed = drive["seconds"], drive["speed"]
     with figure() as drawn:
         axes = drawn.subplots()
         axes.plot(seconds, speed, linewidth=1.4)
@@ -64,8 +64,8 @@ def rpm_over_speed(frame: DataFrame, *, rpm_per_mph: Sequence[float] = ()) -> Pi
 
     `rpm_per_mph` draws such a line for each gear's ratio, where they are known. Raises `DataError`.
     """
-    _need(frame, SPEED, RPM)
-    speed, rpm = frame[SPEED], frame[RPM]
+    drive = _read(frame, "speed", "engine_rpm")
+    speed, rpm = drive["speed"], drive["engine_rpm"]
     with figure(height=3.6) as drawn:
         axes = drawn.subplots()
         top_speed, top_rpm = max(float(speed.max()), 1.0) * 1.05, max(float(rpm.max()), 1.0) * 1.08
@@ -87,8 +87,9 @@ def rpm_over_speed(frame: DataFrame, *, rpm_per_mph: Sequence[float] = ()) -> Pi
 
 def route_map(frame: DataFrame) -> Picture:
     """The route in degrees, north up, true to scale, coloured by speed. Raises `DataError`."""
-    _need(frame, LATITUDE, LONGITUDE, SPEED)
-    latitude, longitude, speed = frame[LATITUDE], frame[LONGITUDE], frame[SPEED]
+    drive = _read(frame, "latitude", "longitude", "distance", "speed")
+    latitude, longitude, speed = drive["latitude"], drive["longitude"], drive["speed"]
+    miles = drive["distance"].max() - drive["distance"].min()
     with figure(width=5.4, height=4.4) as drawn:
         axes = drawn.subplots()
         dots = axes.scatter(longitude, latitude, c=speed, s=8, cmap="viridis", linewidths=0)
@@ -101,9 +102,8 @@ def route_map(frame: DataFrame) -> Picture:
         axes.set(xlabel="longitude (degrees)", ylabel="latitude (degrees)")
         axes.legend(loc="best")
         drawn.colorbar(dots, ax=axes, label="speed (mph)")
-        miles = f", {frame[DISTANCE].max() - frame[DISTANCE].min():.1f} miles" if DISTANCE in frame else ""
         return picture(
             drawn,
-            f"Map: the route of the drive{miles}, coloured by speed from {speed.min():.0f} "
+            f"Map: the route of the drive, {miles:.1f} miles, coloured by speed from {speed.min():.0f} "
             f"to {speed.max():.0f} mph, with a circle at its start and a cross at its end.",
         )

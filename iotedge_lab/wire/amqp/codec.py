@@ -51,7 +51,8 @@ Decoder: TypeAlias = "Callable[[bytes, int, int], tuple[Any, int]]"
 
 # Encoding: an encoder takes the value and how deep it is nested.
 
-def _enc_uint(value: int, _depth: int = 0) -> bytes:
+
+def enc_uint(value: int, _depth: int = 0) -> bytes:
     if value == 0:
         return b"\x43"
     if 0 < value < 256:
@@ -59,7 +60,7 @@ def _enc_uint(value: int, _depth: int = 0) -> bytes:
     return b"\x70" + _I.pack(value)
 
 
-def _enc_ulong(value: int, _depth: int = 0) -> bytes:
+def enc_ulong(value: int, _depth: int = 0) -> bytes:
     if value == 0:
         return b"\x44"
     if 0 < value < 256:
@@ -75,18 +76,18 @@ def _enc_long(value: int, _depth: int = 0) -> bytes:
     return b"\x55" + _b.pack(value) if -128 <= value < 128 else b"\x81" + _q.pack(value)
 
 
-def _enc_bytes(value: bytes, _depth: int = 0) -> bytes:
+def enc_bytes(value: bytes, _depth: int = 0) -> bytes:
     size = len(value)
     return b"\xa0" + _SMALL[size] + value if size < 256 else b"\xb0" + _I.pack(size) + value
 
 
-def _enc_str(value: str, _depth: int = 0) -> bytes:
+def enc_str(value: str, _depth: int = 0) -> bytes:
     raw = value.encode()
     size = len(raw)
     return b"\xa1" + _SMALL[size] + raw if size < 256 else b"\xb1" + _I.pack(size) + raw
 
 
-def _enc_symbol(value: str, _depth: int = 0) -> bytes:
+def enc_symbol(value: str, _depth: int = 0) -> bytes:
     raw = value.encode("ascii")
     size = len(raw)
     return b"\xa3" + _SMALL[size] + raw if size < 256 else b"\xb3" + _I.pack(size) + raw
@@ -220,8 +221,8 @@ _ENCODERS: dict[type, Encoder] = {
     bool: lambda v, _d: b"\x41" if v else b"\x42",
     UByte: lambda v, _d: b"\x50" + struct.pack(">B", v),
     UShort: lambda v, _d: b"\x60" + _H.pack(v),
-    UInt: _enc_uint,
-    ULong: _enc_ulong,
+    UInt: enc_uint,
+    ULong: enc_ulong,
     Byte: lambda v, _d: b"\x51" + _b.pack(v),
     Short: lambda v, _d: b"\x61" + _h.pack(v),
     Int: _enc_int,
@@ -234,11 +235,11 @@ _ENCODERS: dict[type, Encoder] = {
     Char: _enc_char,
     Timestamp: lambda v, _d: b"\x83" + _q.pack(v),
     uuid.UUID: lambda v, _d: b"\x98" + v.bytes,
-    bytes: _enc_bytes,
-    bytearray: lambda v, d: _enc_bytes(bytes(v), d),
-    memoryview: lambda v, d: _enc_bytes(bytes(v), d),
-    str: _enc_str,
-    Symbol: _enc_symbol,
+    bytes: enc_bytes,
+    bytearray: lambda v, d: enc_bytes(bytes(v), d),
+    memoryview: lambda v, d: enc_bytes(bytes(v), d),
+    str: enc_str,
+    Symbol: enc_symbol,
     list: _enc_list,
     tuple: _enc_list,
     dict: _enc_map,
@@ -367,7 +368,9 @@ def compound(buf: bytes, pos: int, wide: bool) -> tuple[int, int, int]:
         count = buf[pos + 1]
         start, end = pos + 2, pos + 1 + size
     if not start <= end <= len(buf):
-        raise ProtocolViolation(f"a compound of {size} bytes does not fit its place", "AMQP 1.0 part 1, 1.2.3")
+        raise ProtocolViolation(
+            f"a compound of {size} bytes does not fit its place", "AMQP 1.0 part 1, 1.2.3"
+        )
     return count, start, end
 
 

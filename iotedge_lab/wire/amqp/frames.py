@@ -18,6 +18,7 @@ SASL_HEADER: Final = b"AMQP\x03\x01\x00\x00"
 TYPE_AMQP: Final = 0
 TYPE_SASL: Final = 1
 # 2.3.1: size 4, data offset in words of 4 bytes, type, channel
+_HEADER_AS_SIZE: Final = int.from_bytes(b"AMQP")
 FRAME_HEAD: Final = struct.Struct(">IBBH")
 MIN_MAX_FRAME_SIZE: Final = 512  # 2.7.1: no peer may ask for less
 
@@ -45,13 +46,21 @@ class FrameReader:
     __slots__ = ("_buffer", "_pos", "max_frame_size")
 
     def __init__(self, max_frame_size: int) -> None:
-        self.max_frame_size = max_frame_size
-        self._buffer = b""
+        self.max_frame_size = min(max_frame_size, _HEADER_AS_SIZE - 1)
+        self._buffer: bytes | bytearray = b""
         self._pos = 0
 
     def feed(self, data: bytes) -> None:
         """Add bytes of the stream; `next` gives what they complete."""
-        self._buffer = self._buffer[self._pos :] + data if self._pos < len(self._buffer) else bytes(data)
+        buffer = self._buffer
+        if self._pos == len(buffer):
+            self._buffer = bytes(data)
+        elif isinstance(buffer, bytearray):
+            del buffer[: self._pos]
+            buffer += data
+        else:
+            # A bytearray grows in place: a frame that comes in many pieces costs no copy for each.
+            self._buffer = bytearray(buffer[self._pos :]) + data
         self._pos = 0
 
     @property
@@ -66,7 +75,7 @@ class FrameReader:
             return None
         size, offset, kind, channel = FRAME_HEAD.unpack_from(buffer, pos)
         if size > self.max_frame_size:
-            if buffer[pos : pos + 4] == b"AMQP":
+            if size == _HEADER_AS_SIZE:
                 self._pos = pos + 8
                 return ProtocolHeader(bytes(buffer[pos : pos + 8]))
             raise AmqpViolation(

@@ -26,6 +26,11 @@ from iotedge_lab.wire.amqp.codec import (
     as_violation,
     compound,
     decode_at,
+    enc_bytes,
+    enc_str,
+    enc_symbol,
+    enc_uint,
+    enc_ulong,
     encode_value,
     wrap_list,
 )
@@ -35,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 UINT_MAX: Final = 0xFFFFFFFF
-MESSAGE_TAG_LIMIT: Final = 32  # bytes of a delivery tag (2.8.7)
+DELIVERY_TAG_LIMIT: Final = 32  # bytes of a delivery tag (2.8.7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,19 +329,19 @@ _TABLE: Final = (
     (Open, 0x10, "amqp:open:list",
      "container-id string!, hostname string, max-frame-size uint, channel-max ushort, idle-time-out uint,"
      "outgoing-locales symbols, incoming-locales symbols, offered-capabilities symbols,"
-     "desired-capabilities symbols, properties map"),
+     "desired-capabilities symbols, properties fields"),
     (Begin, 0x11, "amqp:begin:list",
      "remote-channel ushort, next-outgoing-id uint!, incoming-window uint!, outgoing-window uint!,"
-     "handle-max uint, offered-capabilities symbols, desired-capabilities symbols, properties map"),
+     "handle-max uint, offered-capabilities symbols, desired-capabilities symbols, properties fields"),
     (Attach, 0x12, "amqp:attach:list",
      "name string!, handle uint!, role boolean!, snd-settle-mode ubyte, rcv-settle-mode ubyte,"
      "source source, target target, unsettled map, incomplete-unsettled boolean,"
      "initial-delivery-count uint, max-message-size ulong, offered-capabilities symbols,"
-     "desired-capabilities symbols, properties map"),
+     "desired-capabilities symbols, properties fields"),
     (Flow, 0x13, "amqp:flow:list",
      "next-incoming-id uint, incoming-window uint!, next-outgoing-id uint!, outgoing-window uint!,"
      "handle uint, delivery-count uint, link-credit uint, available uint, drain boolean, echo boolean,"
-     "properties map"),
+     "properties fields"),
     (Transfer, 0x14, "amqp:transfer:list",
      "handle uint!, delivery-id uint, delivery-tag binary, message-format uint, settled boolean,"
      "more boolean, rcv-settle-mode ubyte, state state, resume boolean, aborted boolean, batchable boolean"),
@@ -345,20 +350,20 @@ _TABLE: Final = (
     (Detach, 0x16, "amqp:detach:list", "handle uint!, closed boolean, error error"),
     (End, 0x17, "amqp:end:list", "error error"),
     (Close, 0x18, "amqp:close:list", "error error"),
-    (Error, 0x1D, "amqp:error:list", "condition symbol!, description string, info map"),
+    (Error, 0x1D, "amqp:error:list", "condition symbol!, description string, info fields"),
     (Received, 0x23, "amqp:received:list", "section-number uint!, section-offset ulong!"),
     (Accepted, 0x24, "amqp:accepted:list", ""),
     (Rejected, 0x25, "amqp:rejected:list", "error error"),
     (Released, 0x26, "amqp:released:list", ""),
     (Modified, 0x27, "amqp:modified:list",
-     "delivery-failed boolean, undeliverable-here boolean, message-annotations map"),
+     "delivery-failed boolean, undeliverable-here boolean, message-annotations fields"),
     (Source, 0x28, "amqp:source:list",
      "address any, durable uint, expiry-policy symbol, timeout uint, dynamic boolean,"
-     "dynamic-node-properties map, distribution-mode symbol, filter map, default-outcome state,"
+     "dynamic-node-properties fields, distribution-mode symbol, filter fields, default-outcome state,"
      "outcomes symbols, capabilities symbols"),
     (Target, 0x29, "amqp:target:list",
      "address any, durable uint, expiry-policy symbol, timeout uint, dynamic boolean,"
-     "dynamic-node-properties map, capabilities symbols"),
+     "dynamic-node-properties fields, capabilities symbols"),
     (SaslMechanismsFrame, 0x40, "amqp:sasl-mechanisms:list", "sasl-server-mechanisms symbols!"),
     (SaslInitFrame, 0x41, "amqp:sasl-init:list",
      "mechanism symbol!, initial-response binary, hostname string"),
@@ -459,6 +464,16 @@ def _among(kind: str, *classes: type) -> Decoder:
     return decode
 
 
+_COMMON_STATES: Final = {b"\x00\x53\x24\x45": ACCEPTED, b"\x00\x53\x26\x45": RELEASED}
+_any_state = _among("delivery-state", Received, Accepted, Rejected, Released, Modified, Described)
+
+
+def _state(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    """A delivery state; the two that come with nearly every disposition without a detour."""
+    common = _COMMON_STATES.get(buf[pos : pos + 4])
+    return (common, pos + 4) if common is not None else _any_state(buf, pos, depth)
+
+
 _IDS = (ULong, uuid.UUID, bytes, str)
 
 
@@ -484,10 +499,6 @@ def _enc_composite(value: Any, _depth: int = 0) -> bytes:
     return encode_composite(value) if type(value) in LAYOUTS else encode_value(value)
 
 
-def _enc_uint(value: int, _depth: int = 0) -> bytes:
-    return b"\x52" + value.to_bytes() if 0 < value < 256 else b"\x70" + _I.pack(value) if value else b"\x43"
-
-
 def _enc_boolean(value: bool, _depth: int = 0) -> bytes:
     return b"\x41" if value else b"\x42"
 
@@ -495,6 +506,11 @@ def _enc_boolean(value: bool, _depth: int = 0) -> bytes:
 def _enc_symbols(value: tuple[str, ...] | list[str] | str, _depth: int = 0) -> bytes:
     words = (value,) if isinstance(value, str) else tuple(value)
     return encode_value(Array("symbol", words))
+
+
+def _enc_fields(value: Mapping[Any, Any], _depth: int = 0) -> bytes:
+    """A map whose keys are symbols (2.8.10): plain str keys become such."""
+    return encode_value({Symbol(key) if type(key) is str else key: one for key, one in value.items()})
 
 
 def _enc_id(value: Any, _depth: int = 0) -> bytes:
@@ -506,23 +522,21 @@ _KINDS: dict[str, tuple[Encoder, Decoder]] = {
     "boolean": (_enc_boolean, _boolean),
     "ubyte": (_as(UByte), _only("ubyte", (0x50,))),
     "ushort": (_as(UShort), _only("ushort", (0x60,))),
-    "uint": (_enc_uint, _uint),
-    "ulong": (_as(ULong), _ulong),
+    "uint": (enc_uint, _uint),
+    "ulong": (enc_ulong, _ulong),
     "timestamp": (_as(Timestamp), _only("timestamp", (0x83,))),
-    "string": (_as(str), _only("string", (0xA1, 0xB1))),
-    "symbol": (_as(Symbol), _only("symbol", (0xA3, 0xB3))),
-    "binary": (_as(bytes), _only("binary", (0xA0, 0xB0))),
+    "string": (enc_str, _only("string", (0xA1, 0xB1))),
+    "symbol": (enc_symbol, _only("symbol", (0xA3, 0xB3))),
+    "binary": (enc_bytes, _only("binary", (0xA0, 0xB0))),
     "map": (lambda value, _depth: encode_value(dict(value)), _MAP),
+    "fields": (_enc_fields, _MAP),
     "symbols": (_enc_symbols, _symbols),
     "any": (_enc_any, _any),
     "id": (_enc_id, _id),
     "error": (_enc_composite, _among("error", Error)),
     "source": (_enc_composite, _among("source", Source, Described)),
     "target": (_enc_composite, _among("target", Target, Described)),
-    "state": (
-        _enc_composite,
-        _among("delivery-state", Received, Accepted, Rejected, Released, Modified, Described),
-    ),
+    "state": (_enc_composite, _state),
 }
 
 
@@ -537,7 +551,7 @@ class Layout(NamedTuple):
     encoders: tuple[Encoder, ...]
     decoders: tuple[Decoder, ...]
     names: tuple[str, ...]
-    mandatory: tuple[bool, ...]
+    required: tuple[int, ...]  # indexes of the mandatory fields
     defaults: tuple[Any, ...]
 
 
@@ -566,7 +580,7 @@ def _layout(cls: type, code: int, symbol: str, row: str) -> Layout:
         encoders=tuple(kind[0] for kind in kinds),
         decoders=tuple(kind[1] for kind in kinds),
         names=names,
-        mandatory=tuple(kind.endswith("!") for _, kind in specs),
+        required=tuple(index for index, (_, kind) in enumerate(specs) if kind.endswith("!")),
         defaults=tuple(None if field.default is MISSING else field.default for field in declared),
     )
 
@@ -588,7 +602,7 @@ def encode_composite(value: Any) -> bytes:
                 raise UsageError(
                     f"{type(value).__name__}.{layout.names[index]} cannot be {item!r}: {error}"
                 ) from error
-        elif layout.mandatory[index]:
+        elif index in layout.required:
             raise UsageError(f"{type(value).__name__}.{layout.names[index]} is mandatory; give a value")
         else:
             parts.append(b"\x40")
@@ -610,7 +624,12 @@ def _layout_at(buf: bytes, pos: int, depth: int) -> tuple[Layout | None, int]:
 def _decode_fields(layout: Layout, buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
     code = buf[pos]
     if code == 0xC0:
-        count, pos, end = compound(buf, pos + 1, False)
+        # compound() inlined: this runs for each transfer, flow and disposition.
+        end = pos + 2 + buf[pos + 1]
+        count = buf[pos + 2]
+        pos += 3
+        if not pos <= end <= len(buf):
+            raise ProtocolViolation(f"the fields of {layout.symbol} do not fit their place", _SPEC)
     elif code == 0x45:
         count, pos = 0, pos + 1
         end = pos
@@ -633,8 +652,8 @@ def _decode_fields(layout: Layout, buf: bytes, pos: int, depth: int) -> tuple[An
     if pos != end:
         raise ProtocolViolation(f"the fields of {layout.symbol} do not fill its size", _SPEC)
     values.extend(defaults[count:])
-    for index, mandatory in enumerate(layout.mandatory):
-        if mandatory and values[index] is None:
+    for index in layout.required:
+        if values[index] is None:
             raise ProtocolViolation(f"{layout.symbol} lacks {layout.names[index]}", _SPEC)
     return layout.cls(*values), pos
 

@@ -5,12 +5,15 @@ A body that breaks the spec raises `ProtocolViolation`; the reader in `decode` t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from iotedge_lab.errors import ProtocolViolation
 from iotedge_lab.wire.mqtt import packets as p
 from iotedge_lab.wire.mqtt.encode import SUBACK_CODES
 from iotedge_lab.wire.mqtt.filters import filter_fault, text_fault, topic_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PROTOCOL_NAME = b"MQTT"
 PROTOCOL_LEVEL = 4
@@ -158,7 +161,7 @@ def _publish(flags: int, body: Body) -> p.Publish:
     return p.Publish(topic, body.rest(), qos, bool(flags & 1), bool(flags & 8), packet_id)
 
 
-def _subscribe(flags: int, body: Body) -> p.Subscribe:
+def _subscribe(_: int, body: Body) -> p.Subscribe:
     packet_id = body.packet_id()
     filters = []
     while body.more:
@@ -172,7 +175,7 @@ def _subscribe(flags: int, body: Body) -> p.Subscribe:
     return p.Subscribe(packet_id, tuple(filters))
 
 
-def _suback(flags: int, body: Body) -> p.SubAck:
+def _suback(_: int, body: Body) -> p.SubAck:
     packet_id = body.packet_id()
     codes = tuple(body.rest())
     if not codes:
@@ -182,7 +185,7 @@ def _suback(flags: int, body: Body) -> p.SubAck:
     return p.SubAck(packet_id, codes)
 
 
-def _unsubscribe(flags: int, body: Body) -> p.Unsubscribe:
+def _unsubscribe(_: int, body: Body) -> p.Unsubscribe:
     packet_id = body.packet_id()
     filters = []
     while body.more:

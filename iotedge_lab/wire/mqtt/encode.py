@@ -7,12 +7,14 @@ caller gives wrongly (a string of 70,000 bytes, packet id 0) raises `UsageError`
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from iotedge_lab.errors import UsageError
 from iotedge_lab.wire.mqtt import packets as p
 from iotedge_lab.wire.mqtt.filters import MAX_STRING, filter_fault, text_fault, topic_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _U16 = struct.Struct(">H")
 _FOUR = struct.Struct(">BBH")  # the packets that are a packet id and nothing else
@@ -62,6 +64,7 @@ def encode_publish(
     payload: bytes,
     qos: int = 1,
     packet_id: int = 0,
+    *,
     dup: bool = False,
     retain: bool = False,
 ) -> bytes:
@@ -177,7 +180,7 @@ def _connack(packet: p.ConnAck) -> bytes:
 
 def _publish(packet: p.Publish) -> bytes:
     return encode_publish(
-        packet.topic, packet.payload, packet.qos, packet.packet_id, packet.dup, packet.retain
+        packet.topic, packet.payload, packet.qos, packet.packet_id, dup=packet.dup, retain=packet.retain
     )
 
 

@@ -31,12 +31,10 @@ CELL_TIMEOUT = 120
 # pytest's filters do not reach a kernel, this variable does. Warnings are errors there too, but for two:
 # azure-iot-device 2.14 asks for TLS 1.2 by its deprecated name, at each connection; and ipykernel 7.4 warns
 # about its own shutdown method, which then fails to end the kernel in good order.
-WARNINGS = ",".join(
-    (
-        "error",
-        "ignore:ssl.PROTOCOL_TLSv1_2:DeprecationWarning",
-        "ignore:For consistency across implementations:PendingDeprecationWarning",
-    )
+WARNINGS = (
+    "error,"
+    "ignore:ssl.PROTOCOL_TLSv1_2:DeprecationWarning,"
+    "ignore:For consistency across implementations:PendingDeprecationWarning"
 )
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -77,9 +75,12 @@ def stop_lab(state: Path) -> None:
     """Stop the hub that runs on this state folder, if one does."""
     if not state.exists():  # no cell has opened a lab
         return
-    from iotedge_lab import Lab
+    from iotedge_lab import launch
+    from iotedge_lab.hub.state import StateFolder
 
-    Lab.open(state_dir=state).close()
+    folder = StateFolder(state)
+    if (told := folder.read()) is not None:
+        launch.stop(folder, told)
 
 
 def execute(notebook: NotebookNode, environment: Mapping[str, str], cwd: Path = NOTEBOOKS) -> NotebookNode:

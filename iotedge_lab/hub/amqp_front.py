@@ -1,0 +1,227 @@
+"""AMQP 1.0 onto the hub: one connection of a service, its tokens and its links.
+
+Stands for the AMQP side of an IoT Hub and of its built-in Event Hubs endpoint: claims-based security
+(`$cbs`), `$management`, and receivers on the partitions. What each address does is in `amqp_nodes` and
+`event_links`; here are the connection, who may attach, and the housekeeping.
+
+Cloud-to-device messages come with the next step; a link to `/messages/devicebound` is refused with
+`amqp:not-implemented` until then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from iotedge_lab.hub.access import Right
+from iotedge_lab.hub.amqp_nodes import CBS, MANAGEMENT, RequestNode, authorise, manage
+from iotedge_lab.hub.event_links import EventLink, parse_address
+from iotedge_lab.wire.amqp import conditions
+from iotedge_lab.wire.amqp.connection import AmqpConnection
+from iotedge_lab.wire.amqp.events import (
+    ConnectionClosed,
+    ConnectionOpened,
+    CreditGranted,
+    LinkAttached,
+    LinkDetached,
+    MessageReceived,
+    SaslInit,
+    Violation,
+)
+from iotedge_lab.wire.amqp.performatives import Error
+
+if TYPE_CHECKING:
+    from iotedge_lab.hub.hub import Hub
+    from iotedge_lab.serve.sniffing import ConnectionInfo
+    from iotedge_lab.wire.amqp.link import Link
+    from iotedge_lab.wire.amqp.sender import SenderLink
+
+log = logging.getLogger(__name__)
+
+MECHANISMS = ("MSSBCBS", "ANONYMOUS", "EXTERNAL")
+IDLE_TIMEOUT_MS = 240_000  # as Event Hubs says it
+_REQUEST_CREDIT = 50
+_SILENT_LOGIN = 20.0  # s until a connection without any token is closed
+
+
+class AmqpFront(asyncio.Protocol):
+    """One AMQP connection."""
+
+    def __init__(self, hub: Hub, info: ConnectionInfo) -> None:
+        self.hub = hub
+        self._info = info
+        self.wire = AmqpConnection(
+            role="server",
+            container_id=f"iotedge-lab-{hub.id[:8]}",
+            idle_timeout_ms=IDLE_TIMEOUT_MS,
+            mechanisms=MECHANISMS,
+        )
+        self._transport: asyncio.Transport | None = None
+        self._nodes = {
+            CBS: RequestNode(CBS, lambda message: authorise(self, message)),
+            MANAGEMENT: RequestNode(MANAGEMENT, lambda message: manage(self, message)),
+        }
+        self.tokens: dict[str, tuple[Right, int]] = {}  # audience to what it grants, and until when (s)
+        self._event_links: set[EventLink] = set()
+        self._peer_idle = 0.0
+        self._heard = self._spoke = hub.clock.monotonic()
+        self._opened = self._heard
+        self.writable = True
+
+    # -- asyncio.Protocol ------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport over from the listener."""
+        self._transport = transport  # type: ignore[assignment] # the listener gives a full transport
+        self.hub.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        self._heard = self.hub.clock.monotonic()
+        for event in self.wire.receive(data):
+            self._handle(event)
+        self.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self._transport = None
+        self.hub.connections.discard(self)
+        for link in tuple(self._event_links):
+            link.close()
+        self._event_links.clear()
+
+    def pause_writing(self) -> None:
+        """The client reads slowly: send no more events for now."""
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self.writable = True
+        for link in tuple(self._event_links):
+            link.pump()
+
+    def flush(self) -> None:
+        """Write what the engine has to say."""
+        data = self.wire.data_to_send()
+        if data and self._transport is not None:
+            self._spoke = self.hub.clock.monotonic()
+            self._transport.write(data)
+
+    def drop(self, reason: str) -> None:
+        """Close the connection with a word."""
+        if self._transport is not None:
+            log.info("an AMQP connection is closed: %s", reason)
+            self.wire.close(Error(conditions.CONNECTION_FORCED, reason))
+            self.flush()
+            self._transport.close()
+
+    def tick(self, monotonic: float, now: float) -> None:
+        """Once a second: heartbeats, silence, tokens that have ended."""
+        if self._peer_idle and monotonic - self._spoke > self._peer_idle / 2:
+            self.wire.heartbeat()
+            self.flush()
+        if monotonic - self._heard > IDLE_TIMEOUT_MS / 1000:
+            self.drop("nothing was heard for the idle time-out")
+        elif not self.tokens and monotonic - self._opened > _SILENT_LOGIN:
+            self.drop("no token was put within 20 s")
+        for audience in [audience for audience, (_, expiry) in self.tokens.items() if expiry <= now]:
+            del self.tokens[audience]
+        if self._event_links and not self.granted(Right.SERVICE_CONNECT):
+            for link in tuple(self._event_links):
+                link.end(conditions.UNAUTHORIZED_ACCESS, "the token has expired; put a new one to $cbs")
+
+    def granted(self, right: Right) -> bool:
+        """Whether a token that is still good grants `right`."""
+        now = self.hub.clock.now()
+        return any(right in rights and expiry > now for rights, expiry in self.tokens.values())
+
+    # -- events of the engine --------------------------------------------------------------------------
+
+    def _handle(self, event: object) -> None:
+        match event:
+            case CreditGranted():
+                self._credit(event.link, drain=event.drain)
+            case MessageReceived():
+                self._message(event)
+            case LinkAttached():
+                self._attach(event.link)
+            case LinkDetached():
+                context = event.link.context
+                if isinstance(context, EventLink):
+                    context.close()
+                    self._event_links.discard(context)
+                elif isinstance(context, RequestNode):
+                    context.forget(event.link)
+            case SaslInit():
+                self.wire.sasl_outcome(0)
+            case ConnectionOpened():
+                self._peer_idle = (event.idle_timeout_ms or 0) / 1000
+            case ConnectionClosed() | Violation():
+                if isinstance(event, Violation):
+                    log.info("an AMQP connection broke the protocol: %s", event.reason)
+                self.flush()
+                if self._transport is not None:
+                    self._transport.close()
+            case _:  # sessions, settlements and heartbeats need nothing of the application
+                pass
+
+    def _credit(self, link: SenderLink, *, drain: bool) -> None:
+        context = link.context
+        if isinstance(context, EventLink):
+            context.pump()
+        elif isinstance(context, RequestNode):
+            context.send_waiting()
+        if drain:
+            link.drained()
+
+    def _message(self, event: MessageReceived) -> None:
+        context = event.link.context
+        if isinstance(context, RequestNode):
+            context.request(event)
+
+    def _attach(self, link: Link) -> None:
+        terminus = link.source if link.is_sender else link.target
+        address = getattr(terminus, "address", None)
+        if not isinstance(address, str):
+            link.refuse(conditions.INVALID_FIELD, "the link names no address")
+            return
+        node = self._nodes.get(address.strip("/"))
+        if node is not None:
+            node.attach(link, credit=_REQUEST_CREDIT)
+        elif not link.is_sender:
+            self._refuse_sender(link, address)
+        elif not self.granted(Right.SERVICE_CONNECT):
+            link.refuse(
+                conditions.UNAUTHORIZED_ACCESS,
+                f"no token on this connection opens {address!r}: put one of the policy 'service' or "
+                "'iothubowner' to $cbs first",
+            )
+        else:
+            self._attach_events(link, address)
+
+    def _refuse_sender(self, link: Link, address: str) -> None:
+        path = address.partition("://")[2].partition("/")[2] if "://" in address else address.strip("/")
+        if path.lower() == "messages/devicebound":
+            link.refuse(conditions.NOT_IMPLEMENTED, "cloud-to-device messages are not served by this hub yet")
+        elif path.lower().startswith(self.hub.events_name.lower()):
+            link.refuse(conditions.NOT_ALLOWED, "the built-in endpoint is fed by devices; nothing else sends to it")
+        else:
+            link.refuse(conditions.NOT_FOUND, f"nothing at {address!r} takes messages")
+
+    def _attach_events(self, link: Any, address: str) -> None:
+        try:
+            place = parse_address(self.hub, address)
+            events = EventLink(self, link, place)
+        except LookupError as error:
+            link.refuse(conditions.NOT_FOUND, str(error.args[0]))
+            return
+        except ValueError as error:
+            link.refuse(conditions.INVALID_FIELD, str(error))
+            return
+        if not events.claim():
+            return
+        link.context = events
+        self._event_links.add(events)
+        link.accept()
+        events.pump()

@@ -1,0 +1,306 @@
+"""`Lab`: the hub that a notebook or a test works against, local or on Azure.
+
+    lab = Lab.open()              # attaches to the running local hub, or starts it
+    lab.activate()                # sets IOTHUB_CONNECTION_STRING, SSL_CERT_FILE, ... in this process
+
+Where `IOTHUB_CONNECTION_STRING` is set, its HostName decides: a loopback name stands for the local hub of the
+state folder, anything else is a hub on Azure, and then nothing is started and `reset()` deletes only devices
+tagged `iotedgeLab`.
+"""
+
+from __future__ import annotations
+
+import os
+from html import escape
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from iotedge_lab import launch
+from iotedge_lab.errors import ConnectionStringError, HubNotRunning, UsageError
+from iotedge_lab.hub.hub import EVENTS_NAME
+from iotedge_lab.hub.state import HubFile, StateFolder
+from iotedge_lab.rest import RestClient, RestError, quote
+from iotedge_lab.wire.connection_string import ConnectionString
+
+TAG = "iotedgeLab"
+SERVICE_VARIABLE = "IOTHUB_CONNECTION_STRING"
+EVENTS_VARIABLE = "EVENTHUB_CONNECTION_STRING"
+
+
+class Lab:
+    """A handle on a hub. Made by `Lab.open`; closing it stops nothing, unless it is `ephemeral`."""
+
+    def __init__(self, state: StateFolder, told: HubFile | None, service: str, events: str) -> None:
+        self._state = state
+        self._told = told
+        self._service = service
+        self._events = events
+        self._child: launch.Child | None = None
+        self._settings = launch.Settings()
+        self._before: dict[str, str | None] = {}
+
+    @classmethod
+    def open(
+        cls,
+        state_dir: str | Path | None = None,
+        *,
+        ephemeral: bool = False,
+        settings: launch.Settings | None = None,
+    ) -> Self:
+        """Attach to the running local hub or start it, and wait until it answers; or attach to Azure.
+
+        `state_dir`: where the hub keeps its state (default `$IOTEDGE_LAB_STATE`, else the user's state
+        folder). `ephemeral`: the hub ends with this handle, or with this process. Raises `HubFailed` with
+        the hub's own words, `PortTaken`, `StateLocked`, or `ConnectionStringError`.
+        """
+        state = StateFolder(state_dir)
+        asked = os.environ.get(SERVICE_VARIABLE)
+        if asked and not _is_loopback(asked):
+            return cls._on_azure(state, asked)
+        settings = settings or launch.Settings()
+        told, child = launch.attach_or_start(state, settings, until_eof=ephemeral)
+        lab = cls(state, told, _service_string(told), _events_string(told))
+        lab._child = child if ephemeral else None
+        lab._settings = settings
+        return lab
+
+    @classmethod
+    def _on_azure(cls, state: StateFolder, service: str) -> Self:
+        parsed = ConnectionString.parse(service)
+        if not (parsed.host_name and parsed.shared_access_key_name and parsed.shared_access_key):
+            raise ConnectionStringError(
+                f"{SERVICE_VARIABLE} needs HostName, SharedAccessKeyName and SharedAccessKey; copy it from the "
+                "portal (IoT Hub, Shared access policies, iothubowner), or unset it to use the local hub."
+            )
+        return cls(state, None, service, os.environ.get(EVENTS_VARIABLE, ""))
+
+    # -- what cells use --------------------------------------------------------------------------------
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is the lab's own hub (and not one on Azure)."""
+        return self._told is not None
+
+    @property
+    def hostname(self) -> str:
+        """The HostName of device connection strings: `localhost`, a loopback address, or Azure's."""
+        if self._told is not None:
+            return self._told.hostname
+        return (ConnectionString.parse(self._service).host_name or "").partition(":")[0]
+
+    @property
+    def service_connection_string(self) -> str:
+        """For azure.iot.hub: HostName with the HTTPS port, and the policy iothubowner."""
+        return self._service
+
+    @property
+    def events_connection_string(self) -> str:
+        """For azure.eventhub, the built-in endpoint; locally in the emulator's form, over plain TCP."""
+        if not self._events:
+            raise ConnectionStringError(
+                f"set {EVENTS_VARIABLE} to the hub's Event Hub-compatible endpoint (portal: IoT Hub, Built-in "
+                "endpoints), with its EntityPath."
+            )
+        return self._events
+
+    @property
+    def events_name(self) -> str:
+        """The name of the built-in endpoint: `eventhub_name=` of azure.eventhub."""
+        return ConnectionString.parse(self.events_connection_string).entity_path or EVENTS_NAME
+
+    @property
+    def client_options(self) -> dict[str, Any]:
+        """What `create_from_connection_string` of azure.iot.device needs here besides the string.
+
+        Empty locally. On Binder only 443 leaves the network, so a hub on Azure is reached by WebSocket.
+        """
+        if self._told is None and os.environ.get("BINDER_SERVICE_HOST"):
+            return {"websockets": True}
+        return {}
+
+    @property
+    def state_dir(self) -> Path:
+        """The state folder."""
+        return self._state.path
+
+    @property
+    def ca_file(self) -> Path:
+        """certifi's roots and the lab's in one file."""
+        return self._state.certificates / "ca-bundle.pem"
+
+    def device_connection_string(self, device_id: str, module_id: str | None = None) -> str:
+        """The connection string of a registered device or module, with its primary key.
+
+        Raises `RestError` (404 DeviceNotFound, ModuleNotFound) if it is not registered.
+        """
+        path = f"/devices/{quote(device_id)}" + (f"/modules/{quote(module_id)}" if module_id else "")
+        identity = self.rest().call("GET", path)
+        key = ((identity.get("authentication") or {}).get("symmetricKey") or {}).get("primaryKey")
+        if not key:
+            raise UsageError(f"{device_id!r} authenticates by certificate and has no key to connect with.")
+        made = ConnectionString(
+            host_name=self.hostname, device_id=device_id, module_id=module_id, shared_access_key=key
+        )
+        return made.format()
+
+    def env(self, *, proxy: bool = False) -> dict[str, str]:
+        """The environment variables by which the SDKs find and trust this hub.
+
+        `proxy`: also those that lead port 443 (MQTT over WebSocket, file upload) to where the hub listens;
+        they are needed only where 443 could not be bound.
+        """
+        named = {SERVICE_VARIABLE: self._service}
+        if self._events:
+            named[EVENTS_VARIABLE] = self._events
+        if self._told is None:
+            return named
+        bundle = str(self.ca_file)
+        named |= {
+            "SSL_CERT_FILE": bundle,
+            "REQUESTS_CA_BUNDLE": bundle,
+            "NODE_EXTRA_CA_CERTS": str(self._state.certificates / "lab-ca.pem"),
+        }
+        if proxy and not self._told.port_443:
+            address = f"http://{self._told.host}:{self._told.proxy_port}"
+            named |= {"HTTPS_PROXY": address, "https_proxy": address, "mqtt_proxy": address}
+        return named
+
+    def activate(self, *, proxy: bool = False) -> Self:
+        """Put `env()` into this process's environment; `close` takes it out again. Returns the lab."""
+        for name, value in self.env(proxy=proxy).items():
+            self._before.setdefault(name, os.environ.get(name))
+            os.environ[name] = value
+        return self
+
+    def rest(self) -> RestClient:
+        """A client for the hub's REST API, with this lab's policy."""
+        return RestClient(self._service, self.ca_file if self.is_local else None)
+
+    def status(self) -> dict[str, Any]:
+        """What the local hub says of itself: devices, connections, messages, partitions."""
+        self._local("status()")
+        found: dict[str, Any] = self.rest().call("GET", "/lab/status")
+        return found
+
+    def create_consumer_group(self, name: str) -> None:
+        """Make a consumer group at the built-in endpoint; making it again changes nothing."""
+        self._local("create_consumer_group()")
+        self.rest().call("PUT", f"/lab/consumer-groups/{quote(name)}")
+
+    def reset(self) -> int:
+        """Start afresh; how many devices were deleted.
+
+        Local: all identities, sessions, messages and consumer groups. Azure: only devices whose twin has the
+        tag `iotedgeLab`.
+        """
+        client = self.rest()
+        if self.is_local:
+            count = int(client.call("GET", "/lab/status")["devices"])
+            client.call("POST", "/lab/reset")
+            return count
+        query = {"query": f"SELECT deviceId FROM devices WHERE is_defined(tags.{TAG})"}
+        deleted = 0
+        while found := client.call("POST", "/devices/query", query):
+            for row in found:
+                try:
+                    client.call("DELETE", f"/devices/{quote(row['deviceId'])}", headers={"If-Match": "*"})
+                    deleted += 1
+                except RestError as error:
+                    if error.http_status != 404:
+                        raise
+        return deleted
+
+    # -- life and death --------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Start the local hub again after `crash` or `iotedge-lab down`; nothing if it runs."""
+        self._local("start()")
+        ephemeral = self._child is not None
+        self._told, child = launch.attach_or_start(self._state, self._settings, until_eof=ephemeral)
+        self._service, self._events = _service_string(self._told), _events_string(self._told)
+        if ephemeral and child is not None:
+            self._child = child
+        return self
+
+    def crash(self) -> None:
+        """Kill the local hub with SIGKILL, as a power cut would; nothing that it acknowledged is lost."""
+        told = self._local("crash()")
+        launch.kill(self._state, told)
+        if self._child is not None:
+            self._child.wait()
+
+    def stop(self) -> None:
+        """Stop the local hub in order; what arrived is stored and acknowledged first."""
+        told = self._local("stop()")
+        launch.stop(self._state, told)
+        if self._child is not None:
+            self._child.wait()
+
+    def close(self) -> None:
+        """Drop the handle, and take back what `activate` set. Only an ephemeral hub is stopped."""
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        self._before.clear()
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _local(self, what: str) -> HubFile:
+        if self._told is None:
+            raise HubNotRunning(f"{what} is for the local hub, and this lab is {self.hostname} on Azure.")
+        return self._told
+
+    def __repr__(self) -> str:
+        return f"Lab({'local' if self.is_local else 'Azure'}, {self.hostname})"
+
+    def _repr_html_(self) -> str:
+        rows = {"hub": f"{self.hostname} ({'local' if self.is_local else 'on Azure'})"}
+        if self._told is not None:
+            told = self._told
+            rows["devices connect to"] = f"MQTT {told.mqtt_port}, TLS"
+            rows["services connect to"] = f"HTTPS {told.https_port}, AMQP {told.amqp_port}"
+            rows["built-in endpoint"] = f"{EVENTS_NAME}, AMQP {told.plain_amqp_port} (plain, loopback only)"
+        cells = "".join(
+            f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{escape(text)}</td></tr>'
+            for name, text in rows.items()
+        )
+        return f"<table><caption>IoT Edge Lab</caption>{cells}</table>"
+
+
+def _is_loopback(service: str) -> bool:
+    """Whether a service connection string names this machine: then it is a lab's, and never Azure's.
+
+    It may be of another state folder, or of a hub long gone; `open` goes by the state folder then.
+    """
+    host = (ConnectionString.parse(service).host_name or "").partition(":")[0].lower()
+    return host == "localhost" or host.startswith("127.")
+
+
+def _service_string(told: HubFile) -> str:
+    return ConnectionString(
+        host_name=f"{told.hostname}:{told.https_port}",
+        shared_access_key_name="iothubowner",
+        shared_access_key=told.keys["iothubowner"],
+    ).format()
+
+
+def _events_string(told: HubFile) -> str:
+    return ConnectionString(
+        endpoint=f"sb://{told.hostname}:{told.plain_amqp_port}/",
+        shared_access_key_name="iothubowner",
+        shared_access_key=told.keys["iothubowner"],
+        use_development_emulator=True,
+        entity_path=EVENTS_NAME,
+    ).format()

@@ -1,0 +1,192 @@
+"""Starting, finding, stopping and killing the hub's process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from iotedge_lab import errors
+from iotedge_lab.errors import EnvironmentProblem, HubFailed, HubNotRunning, LabError
+from iotedge_lab.hub.state import HubFile, StateFolder
+
+START_SECONDS = 30.0
+STOP_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a hub is started. `host` None: the address used last, else the first that is free."""
+
+    host: str | None = None
+    partitions: int = 2
+    retention_days: float = 1.0
+    fsync: bool = False
+
+
+class Child:
+    """A hub that this process started and that ends when its standard input does."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def wait(self) -> None:
+        """Until it has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(STOP_SECONDS)
+        self._close_pipes()
+
+    def close(self) -> None:
+        """Have it end in order; kill it if it does not within `STOP_SECONDS`."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._close_pipes()
+
+    def _close_pipes(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+
+def attach_or_start(
+    state: StateFolder, settings: Settings, *, until_eof: bool = False
+) -> tuple[HubFile, Child | None]:
+    """The hub of a state folder: the one that runs, or one started now (then with its process)."""
+    if state.locked():
+        told = state.read()
+        if told is not None and answers(state, told):
+            return told, None
+        raise HubNotRunning(
+            f"a process holds {state.path}, and its hub does not answer. Look at {state.log_file}, or stop it "
+            "with 'iotedge-lab down'."
+        )
+    try:
+        return start(state, settings, until_eof=until_eof)
+    except errors.StateLocked:
+        told = state.read()  # another process was faster: take its hub
+        if told is not None and answers(state, told):
+            return told, None
+        raise
+
+
+def start(state: StateFolder, settings: Settings, *, until_eof: bool = False) -> tuple[HubFile, Child]:
+    """Start a hub and wait until it says that it is ready; raises what it says otherwise."""
+    command = [sys.executable, "-m", "iotedge_lab.hub", *arguments(state.path, settings)]
+    if until_eof:
+        command.append("--until-eof")
+    # The hub's output goes to its log; what it writes before that (an import error) comes back here.
+    process = subprocess.Popen(  # noqa: S603 - our own module
+        command,
+        stdin=subprocess.PIPE if until_eof else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if until_eof else subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        cwd=Path.home() if Path.home().is_dir() else None,
+        env=_environment(),
+    )
+    child = Child(process)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    try:
+        said = json.loads(line)
+    except ValueError:
+        rest = (line + (process.stdout.read() if process.poll() is not None else "")).strip()
+        child.close()
+        raise HubFailed(f"the hub did not start: {rest[-2000:] or 'it said nothing'} (log: {state.log_file})") from None
+    if "error" in said:
+        child.wait()
+        kind = getattr(errors, str(said["error"]), HubFailed)
+        raise kind(said["message"]) if issubclass(kind, LabError) else HubFailed(said["message"])
+    if not until_eof:
+        process.stdout.close()
+        process.returncode = 0  # it lives on without us: no warning that it still runs
+    told = state.read()
+    if told is None:
+        raise HubFailed(f"the hub started and wrote no {state.path / 'hub.json'}; look at {state.log_file}.")
+    return told, child
+
+
+def arguments(state: Path, settings: Settings) -> list[str]:
+    """The command line of `python -m iotedge_lab.hub` for these settings."""
+    made = ["--state", str(state), "--partitions", str(settings.partitions)]
+    made += ["--retention-days", str(settings.retention_days)]
+    if settings.host:
+        made += ["--host", settings.host]
+    if settings.fsync:
+        made.append("--fsync")
+    return made
+
+
+def _environment() -> dict[str, str]:
+    """The hub's environment: ours, without what would lead it to itself."""
+    kept = dict(os.environ)
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "mqtt_proxy"):
+        kept.pop(name, None)
+    return kept
+
+
+def answers(state: StateFolder, told: HubFile, timeout: float = 5.0) -> bool:
+    """Whether the hub that wrote `told` answers over HTTPS, with a certificate of this folder's authority."""
+    context = ssl.create_default_context(cafile=str(state.certificates / "lab-ca.pem"))
+    opener = urllib.request.build_opener(
+        urllib.request.HTTPSHandler(context=context), urllib.request.ProxyHandler({})
+    )
+    try:
+        with opener.open(f"https://{told.host}:{told.https_port}/lab/health", timeout=timeout) as response:
+            return bool(json.load(response)["hub"] == told.hub_id)
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def stop(state: StateFolder, told: HubFile) -> bool:
+    """Stop the hub in order (SIGTERM) and wait for it; False if none ran. Kills what does not stop."""
+    process = _process(state, told)
+    if process is None:
+        return False
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait(STOP_SECONDS)
+    return True
+
+
+def kill(state: StateFolder, told: HubFile) -> None:
+    """Kill the hub (SIGKILL) and wait until it is gone."""
+    process = _process(state, told)
+    if process is None:
+        raise HubNotRunning("there is no hub to kill: it does not run.")
+    process.kill()
+    process.wait(STOP_SECONDS)
+
+
+def _process(state: StateFolder, told: HubFile) -> psutil.Process | None:
+    """The process that holds this folder's lock, if it is the hub that wrote `told`."""
+    if not state.locked():
+        return None
+    current = state.read() or told
+    try:
+        return psutil.Process(current.pid)
+    except psutil.NoSuchProcess as error:
+        raise EnvironmentProblem(
+            f"{state.path} is locked, and the process {current.pid} that it names is gone. If the folder is "
+            "shared with a container, stop the hub there."
+        ) from error

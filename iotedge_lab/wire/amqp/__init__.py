@@ -1,0 +1,1 @@
+"""AMQP 1.0 sans-IO: start at `connection.AmqpConnection`; events in `events`, messages in `message`."""

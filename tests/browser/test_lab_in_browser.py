@@ -1,0 +1,188 @@
+"""A notebook in JupyterLab in a real browser, run to its end as an attendee would run it.
+
+The kernel, the widgets' and outputs' rendering and the front end's own "Run All" are the real ones. The
+browser can reach nothing but this machine, so what passes here works offline.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from notebooks.source.make.execute import isolated_lab
+from notebooks.source.make.source import NOTEBOOKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+ROOT = NOTEBOOKS.parent
+ARTIFACTS = ROOT / "artifacts"
+TOKEN = "t0ken"
+RUN_SECONDS = 150
+
+_ASKED = os.environ.get("IOTEDGE_LAB_CHROMIUM", "/usr/bin/chromium")
+CHROMIUM = _ASKED if Path(_ASKED).exists() else None
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(RUN_SECONDS + 90),
+    pytest.mark.skipif(
+        CHROMIUM is None, reason=f"no Chromium at {_ASKED}; install it or set IOTEDGE_LAB_CHROMIUM to its path"
+    ),
+]
+
+
+def lab_command(port: int, root: Path) -> list[str]:
+    """The command that opens JupyterLab on `root`."""
+    return [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        *(["--allow-root"] if os.geteuid() == 0 else []),
+        "--no-browser",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={TOKEN}",
+        f"--ServerApp.root_dir={root}",
+        "--LabApp.expose_app_in_browser=True",  # window.jupyterapp, by which the test asks for Run All
+    ]
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    give_up = time.monotonic() + 60
+    while time.monotonic() < give_up:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(f"{url}/api/status?token={TOKEN}", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"JupyterLab did not answer at {url}:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture
+def jupyterlab(tmp_path: Path) -> Iterator[str]:
+    """JupyterLab's address, on a copy of the notebooks: autosave must not touch the committed ones."""
+    root = tmp_path / "copy"
+    shutil.copytree(NOTEBOOKS, root / "notebooks", ignore=shutil.ignore_patterns("source", "conftest.py", ".*"))
+    shutil.copytree(ROOT / "data", root / "data")
+    settings = tmp_path / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    # Else a question about Jupyter's news lies over the notebook.
+    (settings / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false"}))
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    log = tmp_path / "jupyterlab.log"
+    with isolated_lab(tmp_path) as environment, log.open("wb") as sink:
+        environment |= {
+            "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
+            "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "workspaces"),
+        }
+        # An attendee's kernel does not turn warnings into errors, and neither does this one.
+        environment.pop("PYTHONWARNINGS")
+        process = subprocess.Popen(lab_command(port, root), env=environment, stdout=sink, stderr=sink)
+        try:
+            _wait_until_it_answers(url, process, log)
+            yield url
+        finally:
+            process.send_signal(signal.SIGTERM)  # SIGINT would ask a question
+            process.wait(30)
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    """Headless Chromium that can resolve no host but this machine."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"],
+        )
+        yield chromium
+        chromium.close()
+
+
+RUN_ALL = """(milliseconds) => Promise.race([
+    jupyterapp.commands.execute('notebook:run-all-cells'),
+    new Promise(resolve => setTimeout(() => resolve('TIMEOUT'), milliseconds))])"""
+
+STATE = """() => [...jupyterapp.shell.currentWidget.content.model.cells]
+    .map(cell => cell.toJSON()).filter(cell => cell.cell_type === 'code').map(cell => ({
+        count: cell.execution_count,
+        hidden: cell.metadata.jupyter?.source_hidden ?? false,
+        tags: cell.metadata.tags ?? [],
+        errors: cell.outputs.filter(output => output.output_type === 'error').map(output => output.evalue),
+        text: cell.outputs.map(output => output.data?.['text/plain'] ?? '').join(''),
+    }))"""
+
+GROW = """() => { const outer = document.querySelector('.jp-WindowedPanel-outer');
+    return innerHeight - outer.clientHeight + outer.scrollHeight }"""
+
+PICTURES = """() => [...document.querySelectorAll('.jp-OutputArea-output img')]
+    .map(image => ({alt: image.alt, width: image.naturalWidth}))"""
+
+
+def _open(page: Page, url: str, notebook: str) -> None:
+    page.goto(f"{url}/lab/workspaces/test/tree/notebooks/{notebook}?token={TOKEN}&reset")
+    page.wait_for_function("() => window.jupyterapp")
+    page.evaluate("() => jupyterapp.restored")
+    page.wait_for_function(
+        "() => jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'", timeout=60_000
+    )
+
+
+def _screenshot(page: Page, name: str) -> None:
+    """The whole notebook in one picture: the view is made as high as its content first."""
+    ARTIFACTS.mkdir(exist_ok=True)
+    width = 1200
+    for _ in range(3):  # cells that come into view are measured then, and the content grows
+        page.set_viewport_size({"width": width, "height": min(int(page.evaluate(GROW)), 16_000)})
+        page.wait_for_timeout(300)
+    page.screenshot(path=ARTIFACTS / f"{name}.png")
+
+
+@pytest.mark.parametrize("notebook", ["03_car_simulator"])
+def test_the_notebook_runs_to_its_end_in_the_browser(jupyterlab: str, browser: Browser, notebook: str) -> None:
+    """Run All succeeds with unsolved exercises, solutions stay collapsed, pictures are drawn with alt text."""
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    _open(page, jupyterlab, f"{notebook}.ipynb")
+    succeeded = page.evaluate(RUN_ALL, RUN_SECONDS * 1000)
+    cells = page.evaluate(STATE)
+    _screenshot(page, notebook)
+
+    assert [error for cell in cells for error in cell["errors"]] == []
+    assert succeeded is True
+    assert [cell["count"] for cell in cells] == list(range(1, len(cells) + 1))
+
+    solutions = [cell for cell in cells if "exercise-solution" in cell["tags"]]
+    assert solutions
+    assert all(cell["hidden"] and cell["text"].startswith("OK") for cell in solutions)
+    assert page.locator(".jp-CodeCell.jp-mod-noInput, .jp-CodeCell .jp-Placeholder").count() >= len(solutions)
+
+    pictures = page.evaluate(PICTURES)
+    assert pictures
+    assert [picture for picture in pictures if not picture["alt"] or not picture["width"]] == []

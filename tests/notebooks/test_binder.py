@@ -1,0 +1,71 @@
+"""The Binder folder keeps the rules whose breaking shows only on mybinder.org."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from notebooks.source.make.source import NOTEBOOKS
+
+BINDER = NOTEBOOKS.parent / "binder"
+SCRIPTS = ["postBuild", "start"]
+
+
+def _lines(name: str) -> list[str]:
+    text = (BINDER / name).read_text(encoding="utf-8")
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def test_the_folder_holds_what_binder_reads_and_nothing_that_shadows_it() -> None:
+    """No environment.yml: it would make repo2docker ignore requirements.txt."""
+    names = {path.name for path in BINDER.iterdir()}
+    assert names == {"requirements.txt", "runtime.txt", "postBuild", "start"}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_can_be_run_and_stops_at_the_first_failure(name: str) -> None:
+    """Executable, a shebang, `set -e` as its first command, and bash can parse it."""
+    script = BINDER / name
+    assert os.access(script, os.X_OK), f"chmod +x binder/{name}"
+    assert script.read_text().startswith("#!/bin/bash\n")
+    assert _lines(name)[0] == "set -e"
+    subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+def test_start_hands_over_to_the_server() -> None:
+    """`start` ends with exec "$@", and the command that it is given runs in its place, with its arguments."""
+    assert _lines("start")[-1] == 'exec "$@"'
+    said = subprocess.run(
+        [BINDER / "start", "printf", "%s|", "a b", "c"], capture_output=True, text=True, check=True, timeout=10
+    )
+    assert said.stdout == "a b|c|"
+
+
+def test_requirements_are_those_of_the_top_and_the_package_itself() -> None:
+    """One list of pins: Binder's file names the top's and adds only the package."""
+    assert _lines("requirements.txt") == ["-r ../requirements.txt", "-e ."]
+    assert (BINDER / ".." / "requirements.txt").resolve() == NOTEBOOKS.parent / "requirements.txt"
+
+
+def test_the_python_is_one_that_the_package_takes() -> None:
+    """runtime.txt pins a Python in the form that repo2docker reads, at or above requires-python's lower end."""
+    match = re.fullmatch(r"python-(\d+)\.(\d+)", _lines("runtime.txt")[0])
+    assert match is not None
+    project = (NOTEBOOKS.parent / "pyproject.toml").read_text(encoding="utf-8")
+    lowest = re.search(r'requires-python = ">=(\d+)\.(\d+)', project)
+    assert lowest is not None
+    assert [int(part) for part in match.groups()] >= [int(part) for part in lowest.groups()]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_script_needs_root_or_the_network_of_a_workshop(name: str) -> None:
+    """The user is jovyan, and `start` takes no time: no sudo anywhere, no download in `start`."""
+    words = " ".join(_lines(name)).split()
+    assert words
+    assert "sudo" not in words
+    if name == "start":
+        assert not {"pip", "npm", "curl", "wget"} & {Path(word).name for word in words}

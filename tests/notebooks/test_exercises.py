@@ -1,0 +1,175 @@
+"""The checks of the exercises: what each says to a stub, to each kind of wrong answer, to a right one."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from azure.iot.device import Message
+
+from iotedge_lab.show.exercises import NotYet, Verdict, Wrong, ask, car_simulator, check
+from iotedge_lab.show.exercises.verdict import Word
+from notebooks.source.make.source import build_file, sources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EVENTS = [SimpleNamespace(sequence_number=number) for number in range(100, 120)]
+
+
+def _message(row: Any, properties: dict[str, Any], **changes: Any) -> Message:
+    message = Message(
+        changes.get("body", row.to_json()),
+        content_type=changes.get("content_type", "application/json"),
+        content_encoding="utf-8",
+    )
+    message.custom_properties.update(properties)
+    return message
+
+
+def _alert(holds: Callable[[float], bool], value: Any = "braking") -> Callable[[Any], Message]:
+    return lambda row: _message(row, {"alert": value} if holds(row.acceleration_gs) else {})
+
+
+def _raising(_row: Any) -> Message:
+    raise KeyError("alert")
+
+
+def _after(number: int) -> list[SimpleNamespace]:
+    return [event for event in EVENTS if event.sequence_number > number]
+
+
+# check, the rest of its arguments, the answer, the verdict's word, words in its text
+CASES: list[tuple[Callable[..., Verdict], tuple[Any, ...], Any, Word, str]] = [
+    (car_simulator.check_gigabytes_per_day, (), lambda b, r: b * r * 86400 / 1e9, Word.OK, "0.216 GB"),
+    (car_simulator.check_gigabytes_per_day, (), ..., Word.NOT_YET, "write the function"),
+    (car_simulator.check_gigabytes_per_day, (), lambda b, r: ..., Word.NOT_YET, "gives nothing back yet"),
+    (car_simulator.check_gigabytes_per_day, (), 0.216, Word.WRONG, "without ()"),
+    (car_simulator.check_gigabytes_per_day, (), lambda b, r: "0.2", Word.WRONG, "a number was expected"),
+    (
+        car_simulator.check_gigabytes_per_day,
+        (),
+        lambda b, r: b * 86400 / 1e9,
+        Word.WRONG,
+        "leaves the rate out",
+    ),
+    (car_simulator.check_gigabytes_per_day, (), lambda b, r: 8 * b * r * 86400 / 1e9, Word.WRONG, "bits"),
+    (car_simulator.check_gigabytes_per_day, (), lambda b, r: b * r * 3600 / 1e9, Word.WRONG, "one hour"),
+    (car_simulator.check_gigabytes_per_day, (), lambda b, r: b * r * 60 / 1e9, Word.WRONG, "one minute"),
+    (car_simulator.check_gigabytes_per_day, (), lambda b, r: b * r / 1e9, Word.WRONG, "one second"),
+    (car_simulator.check_gigabytes_per_day, (), lambda b, r: b * r * 86400, Word.WRONG, "those are bytes"),
+    (car_simulator.check_gigabytes_per_day, (), lambda b, r: b * r * 86400 / 1e6, Word.WRONG, "megabytes"),
+    (car_simulator.check_gigabytes_per_day, (), lambda b, r: b * r * 86400 / 2**30, Word.WRONG, "GiB"),
+    (car_simulator.check_gigabytes_per_day, (), lambda b, r: 1.0, Word.WRONG, "not 1"),
+    (car_simulator.check_gigabytes_per_day, (), lambda b, r: 0.216, Word.WRONG, "use both arguments"),
+    (car_simulator.check_gigabytes_per_day, (), lambda b, r: b / 0, Word.WRONG, "ZeroDivisionError"),
+    (car_simulator.check_to_message, (), _alert(lambda g: g <= -0.2), Word.OK, "alert=braking"),
+    (car_simulator.check_to_message, (), lambda row: _message(row, {}), Word.NOT_YET, "no property 'alert'"),
+    (car_simulator.check_to_message, (), _alert(lambda g: True, ...), Word.NOT_YET, "no property 'alert'"),
+    (car_simulator.check_to_message, (), lambda row: row.to_json(), Word.WRONG, "give the Message back"),
+    (car_simulator.check_to_message, (), lambda row: _message(row, {}, body="{}"), Word.WRONG, "the body"),
+    (
+        car_simulator.check_to_message,
+        (),
+        lambda row: _message(row, {}, content_type=None),
+        Word.WRONG,
+        "content_type",
+    ),
+    (car_simulator.check_to_message, (), _alert(lambda g: g <= -0.2, True), Word.WRONG, "of type bool"),
+    (car_simulator.check_to_message, (), _alert(lambda g: g <= -0.2, "yes"), Word.WRONG, "'yes'"),
+    (car_simulator.check_to_message, (), _alert(lambda g: True), Word.WRONG, "a calm row"),
+    (car_simulator.check_to_message, (), _alert(lambda g: g >= 0.2), Word.WRONG, "braking is negative"),
+    (car_simulator.check_to_message, (), _alert(lambda g: abs(g) >= 0.2), Word.WRONG, "without abs()"),
+    (car_simulator.check_to_message, (), _alert(lambda g: g < -0.2), Word.WRONG, "<="),
+    (car_simulator.check_to_message, (), _alert(lambda g: g <= -0.1), Word.WRONG, "milder"),
+    (car_simulator.check_to_message, (), _raising, Word.WRONG, "KeyError"),
+    (car_simulator.check_read_after, (EVENTS,), _after, Word.OK, "5 events"),
+    (car_simulator.check_read_after, (EVENTS[:3],), _after, Word.NOT_YET, "run the cells above"),
+    (car_simulator.check_read_after, (EVENTS,), lambda number: None, Word.NOT_YET, "gives nothing back"),
+    (car_simulator.check_read_after, (EVENTS,), lambda number: 5, Word.WRONG, "a list of events"),
+    (car_simulator.check_read_after, (EVENTS,), lambda number: [1, 2], Word.WRONG, "a list of events"),
+    (car_simulator.check_read_after, (EVENTS,), lambda number: EVENTS, Word.WRONG, "from the first on"),
+    (car_simulator.check_read_after, (EVENTS,), lambda number: _after(number - 1), Word.WRONG, "inclusive"),
+    (car_simulator.check_read_after, (EVENTS,), lambda number: [], Word.WRONG, "the int as it is"),
+    (car_simulator.check_read_after, (EVENTS,), lambda number: _after(number + 1), Word.WRONG, "gave [116"),
+]
+
+
+@pytest.mark.parametrize(
+    ("judge", "arguments", "answer", "word", "words"),
+    CASES,
+    ids=[f"{judge.__name__}-{word.value}-{words}" for judge, _, _, word, words in CASES],
+)
+def test_the_check_names_what_is_wrong(
+    judge: Callable[..., Verdict], arguments: tuple[Any, ...], answer: Any, word: Word, words: str
+) -> None:
+    """Each answer gets its verdict, in words that name the slip, and never an exception."""
+    verdict = judge(answer, *arguments)
+    assert (verdict.word, words in verdict.text) == (word, True), verdict
+    assert bool(verdict) is (word is Word.OK)
+
+
+def _checks_of(module: ModuleType) -> set[str]:
+    return {name for name, _ in inspect.getmembers(module, inspect.isfunction) if name.startswith("check_")}
+
+
+def test_every_check_is_tried_with_every_kind_of_answer() -> None:
+    """No check goes without a right answer, an unfinished one and a wrong one in the table."""
+    tried: dict[str, set[Word]] = {}
+    for judge, _, _, word, _ in CASES:
+        tried.setdefault(judge.__name__, set()).add(word)
+    assert tried == {name: set(Word) for name in _checks_of(car_simulator)}
+
+
+def test_the_notebooks_use_every_check_and_no_other() -> None:
+    """Each exercise of the series calls a check that exists, and no check lies idle."""
+    called: set[str] = set()
+    for source in sources():
+        for cell in build_file(source).cells:
+            if "exercise-check" in cell.metadata.get("tags", []):
+                calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
+                called |= {node.func.attr for node in calls if isinstance(node.func, ast.Attribute)}
+    assert called == _checks_of(car_simulator)
+
+
+@check
+def _check_odd(number: int) -> str:
+    if number == 0:
+        raise NotYet("no number yet")
+    if number % 2 == 0:
+        raise Wrong(f"{number} is even <b>")
+    return f"{number} is odd"
+
+
+def test_a_verdict_speaks_in_text_and_in_html() -> None:
+    """The word stands in both forms, the sign is not the only carrier of it, and the text is escaped."""
+    assert repr(_check_odd(3)) == "OK: 3 is odd"
+    assert repr(_check_odd(0)) == "Not yet: no number yet"
+    shown = _check_odd(2)._repr_html_()
+    assert "Wrong:" in shown
+    assert "2 is even &lt;b&gt;" in shown
+
+
+def test_an_error_of_the_learners_code_is_named_with_its_line() -> None:
+    """The line counted is that of the learner's own function, also when a library raised."""
+
+    def broken(text: str) -> int:
+        return int(text)
+
+    line = inspect.getsourcelines(broken)[1] + 1
+    with pytest.raises(Wrong, match=rf"broken raised ValueError: .* \(line {line} of its cell\)"):
+        ask(broken, "x")
+
+
+def test_a_bug_of_a_check_is_not_hidden() -> None:
+    """Only answers become verdicts; a check's own fault is raised."""
+
+    @check
+    def faulty() -> str:
+        raise LookupError("ours")
+
+    with pytest.raises(LookupError, match="ours"):
+        faulty()

@@ -1,0 +1,175 @@
+"""Pictures and tables: the same twice, with alt text that says the finding, clear about missing columns."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import pandas as pd
+import pytest
+from PIL import Image
+
+from iotedge_lab.car.rows import COLUMNS
+from iotedge_lab.errors import DataError, UsageError
+from iotedge_lab.show import plots, tables
+from iotedge_lab.show.picture import Picture, figure, picture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def drive() -> pd.DataFrame:
+    """Forty rows under the file's headers: ten standing, then speeding up in one gear."""
+    speed = [0.0] * 10 + [float(mph) for mph in range(30)]
+    values = {
+        "time": "2026-01-01 08:00:00.000000",
+        "seconds": [number / 10 for number in range(40)],
+        "latitude": [30.2 + number / 1e4 for number in range(40)],
+        "longitude": [-97.7 - number / 1e4 for number in range(40)],
+        "distance": [number / 100 for number in range(40)],
+        "speed": speed,
+        "steering_angle": 0.0,
+        "throttle_position": 5,
+        "engine_rpm": [max(665, round(mph * 54)) for mph in speed],
+        "lateral_gs": 0.0,
+        "acceleration_gs": 0.1,
+    }
+    return pd.DataFrame(values).rename(columns={column.name: column.header for column in COLUMNS})
+
+
+PLOTS = [
+    (plots.speed_over_time, ["40 rows over 4 seconds", "the highest 29 mph", "28% of the rows"]),
+    (plots.rpm_over_speed, ["40 rows", "up to 1566 revolutions", "about 665 a minute"]),
+    (plots.route_map, ["0.4 miles", "from 0 to 29 mph"]),
+]
+
+
+@pytest.mark.parametrize(("plot", "words"), PLOTS, ids=[plot.__name__ for plot, _ in PLOTS])
+def test_a_plot_says_in_its_alt_text_what_it_shows(
+    plot: Callable[[pd.DataFrame], Picture], words: list[str], drive: pd.DataFrame
+) -> None:
+    """The alt text carries numbers of the data, and the HTML is an image with it and the PNG."""
+    made = plot(drive)
+    assert [word for word in words if word not in made.alt] == []
+    html = made._repr_html_()
+    data = re.search(r'base64,([^"]+)"', html)
+    assert data is not None
+    assert base64.b64decode(data[1]) == made.png
+    assert made.alt in html
+    width, height = Image.open(io.BytesIO(made.png)).size
+    assert 500 <= width <= 800
+    assert 250 <= height <= 500
+
+
+@pytest.mark.parametrize("plot", [plot for plot, _ in PLOTS], ids=lambda plot: plot.__name__)
+def test_a_plot_is_the_same_twice_and_leaves_no_setting_behind(
+    plot: Callable[[pd.DataFrame], Picture], drive: pd.DataFrame
+) -> None:
+    """Two pictures of the same rows have equal bytes, and matplotlib's settings stay the user's."""
+    before = dict(mpl.rcParams)
+    assert plot(drive) == plot(drive)
+    assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize("plot", [plot for plot, _ in PLOTS], ids=lambda plot: plot.__name__)
+def test_a_plot_takes_a_messages_names_and_stays_small(
+    plot: Callable[[pd.DataFrame], Picture], drive: pd.DataFrame
+) -> None:
+    """Rows that came back as messages carry short names; the picture is the same, and under 60 KB."""
+    short = drive.rename(columns={column.header: column.name for column in COLUMNS})
+    assert plot(short) == plot(drive)
+    assert len(plot(drive).png) < 60_000
+
+
+@pytest.mark.parametrize("plot", [plot for plot, _ in PLOTS], ids=lambda plot: plot.__name__)
+def test_a_plot_names_the_columns_that_are_missing(
+    plot: Callable[[pd.DataFrame], Picture], drive: pd.DataFrame
+) -> None:
+    """A frame without speed, and one without rows, are refused with what to do."""
+    with pytest.raises(DataError, match=r"\['speed'\]; read the file with"):
+        plot(drive.drop(columns="Speed (MPH)"))
+    with pytest.raises(DataError, match="no rows"):
+        plot(drive.head(0))
+
+
+def test_both_axes_carry_units(drive: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each axis of each plot is labelled with a unit in brackets."""
+    labels: list[str] = []
+
+    def look(drawn: mpl.figure.Figure, alt: str) -> Picture:
+        axes = drawn.axes[0]
+        labels.extend((axes.get_xlabel(), axes.get_ylabel()))
+        return picture(drawn, alt)
+
+    monkeypatch.setattr(plots, "picture", look)
+    for plot, _ in PLOTS:
+        plot(drive)
+    assert len(labels) == 2 * len(PLOTS)
+    assert [label for label in labels if not re.search(r"\(.+\)$", label)] == []
+
+
+def test_gear_lines_are_drawn_where_the_ratios_are_known(drive: pd.DataFrame) -> None:
+    """With ratios the picture differs and its alt text counts the guide lines."""
+    guided = plots.rpm_over_speed(drive, rpm_per_mph=(54.0, 41.8))
+    assert guided.png != plots.rpm_over_speed(drive).png
+    assert "mark 2 gears" in guided.alt
+
+
+def test_a_picture_needs_alt_text_and_escapes_it(tmp_path: Path) -> None:
+    """An empty alt text is refused, quotes and brackets in one are escaped, and the PNG can be saved."""
+    with figure() as drawn:
+        with pytest.raises(UsageError, match="alt text"):
+            picture(drawn, " ")
+        made = picture(drawn, 'a "b" <c>')
+    assert 'alt="a &quot;b&quot; &lt;c&gt;"' in made._repr_html_()
+    assert repr(made) == '<Picture: a "b" <c>>'
+    made.save(tmp_path / "x.png")
+    assert (tmp_path / "x.png").read_bytes() == made.png
+
+
+def _event(number: int, body: str, **properties: str) -> SimpleNamespace:
+    return SimpleNamespace(
+        sequence_number=number,
+        enqueued_time=datetime(2026, 1, 1, 8, tzinfo=UTC),
+        system_properties={b"iothub-connection-device-id": b"car-1"},
+        properties={name.encode(): value.encode() for name, value in properties.items()} or None,
+        body_as_str=lambda: body,
+    )
+
+
+def test_events_become_a_table_with_a_column_a_property() -> None:
+    """Bytes are spelled out as text, and an event without a property has an empty text there."""
+    frame = tables.events([_event(0, "{}"), _event(1, "{}", driveId="drive-1", alert="braking")])
+    assert list(frame.columns) == ["sequence number", "enqueued", "device", "driveId", "alert"]
+    assert frame["device"].tolist() == ["car-1", "car-1"]
+    assert frame["alert"].tolist() == ["", "braking"]
+
+
+def test_no_events_make_an_empty_table() -> None:
+    """Nothing read is a table of no rows, with its columns."""
+    assert list(tables.events([]).columns) == ["sequence number", "enqueued", "device"]
+    assert tables.bodies([]).empty
+
+
+def test_bodies_become_columns_and_a_body_that_is_no_object_is_named() -> None:
+    """JSON objects become rows; other bodies are refused with their sequence number."""
+    assert tables.bodies([_event(0, '{"speed": 1.5}')]).to_dict("records") == [{"speed": 1.5}]
+    with pytest.raises(DataError, match="event 7 is not JSON"):
+        tables.bodies([_event(7, "hello")])
+    with pytest.raises(DataError, match="event 8 is JSON but no object"):
+        tables.bodies([_event(8, "[1]")])
+
+
+def test_first_rows_count_what_they_leave_out(drive: pd.DataFrame) -> None:
+    """The note says how many rows there are, in text and in HTML, and takes words of the caller's."""
+    table = tables.first_rows(drive, 3, note="Ten a second.")
+    assert repr(table).endswith("\n3 of 40 rows, 11 columns. Ten a second.")
+    assert table._repr_html_().count("<tr") == 4
+    assert "3 of 40 rows" in table._repr_html_()
