@@ -21,8 +21,7 @@ $(STAMP): requirements.txt tests/requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo \
 	"This Python cannot make virtual environments (on Debian and Ubuntu: apt install python3.11-venv)."; exit 1; }
 	@echo "Setting up .venv (some minutes the first time) ..."
-	@rm -rf .venv
-	@$(PYTHON) -m venv .venv
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
 	@touch $(STAMP)
 
@@ -58,8 +57,9 @@ data: $(STAMP)    ## Make the drives in data/ again
 bench: $(STAMP)   ## Measure, beside Mosquitto where it is installed
 	@$(BIN)/python -m benchmarks
 
-lock: $(STAMP)    ## Pin again what attendees and tests install
+lock:             ## Pin again what attendees and tests install
 	@$(COMPILE) --extra workbook --output-file requirements.lock pyproject.toml
+	@sed -i.bak '/^[a-z0-9-]*==/!d' requirements.lock && rm requirements.lock.bak
 	@{ echo '# Made by `make lock` from pyproject.toml: all that an attendee installs. Run pip from this folder.'; \
 	   echo '-e .'; \
 	   sed -E '/^(azure-iot-hub|uamqp)==/ s/$$/ ; platform_machine == "x86_64" or platform_machine == "AMD64"/' \

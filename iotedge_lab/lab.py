@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import os
 from html import escape
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from iotedge_lab import launch
 from iotedge_lab.errors import ConnectionStringError, HubNotRunning, UsageError
@@ -22,6 +20,10 @@ from iotedge_lab.hub.hub import EVENTS_NAME
 from iotedge_lab.hub.state import HubFile, StateFolder
 from iotedge_lab.rest import RestClient, RestError, quote
 from iotedge_lab.wire.connection_string import ConnectionString
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
 
 TAG = "iotedgeLab"
 SERVICE_VARIABLE = "IOTHUB_CONNECTION_STRING"
@@ -126,7 +128,7 @@ class Lab:
 
     @property
     def ca_file(self) -> Path:
-        """certifi's roots and the lab's in one file."""
+        """Certifi's roots and the lab's in one file."""
         return self._state.certificates / "ca-bundle.pem"
 
     def device_connection_string(self, device_id: str, module_id: str | None = None) -> str:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
-import socket
 import ssl
 import subprocess
 import sys
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from iotedge_lab import errors
 from iotedge_lab.errors import EnvironmentProblem, HubFailed, HubNotRunning, LabError
-from iotedge_lab.hub.state import HubFile, StateFolder
+
+if TYPE_CHECKING:
+    from iotedge_lab.hub.state import HubFile, StateFolder
 
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
@@ -91,7 +92,7 @@ def start(state: StateFolder, settings: Settings, *, until_eof: bool = False) ->
     if until_eof:
         command.append("--until-eof")
     # The hub's output goes to its log; what it writes before that (an import error) comes back here.
-    process = subprocess.Popen(  # noqa: S603 - our own module
+    process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE if until_eof else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -109,7 +110,9 @@ def start(state: StateFolder, settings: Settings, *, until_eof: bool = False) ->
     except ValueError:
         rest = (line + (process.stdout.read() if process.poll() is not None else "")).strip()
         child.close()
-        raise HubFailed(f"the hub did not start: {rest[-2000:] or 'it said nothing'} (log: {state.log_file})") from None
+        raise HubFailed(
+            f"the hub did not start: {rest[-2000:] or 'it said nothing'} (log: {state.log_file})"
+        ) from None
     if "error" in said:
         child.wait()
         kind = getattr(errors, str(said["error"]), HubFailed)

@@ -13,12 +13,13 @@ Where `IOTHUB_CONNECTION_STRING` names a hub on Azure, the fixture gives that on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from iotedge_lab.lab import Lab
 
 

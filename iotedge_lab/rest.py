@@ -11,13 +11,15 @@ import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iotedge_lab.clock import Clock, SystemClock
 from iotedge_lab.errors import EnvironmentProblem, HubNotRunning, LabError, ServiceError
 from iotedge_lab.wire import sas
 from iotedge_lab.wire.connection_string import ConnectionString
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 API_VERSION = "2021-04-12"
 _TOKEN_SECONDS = 300
@@ -35,7 +37,9 @@ class RestError(ServiceError):
 class RestClient:
     """Calls with a fresh token each. `ca_file`: the lab's bundle for a local hub, None for Azure."""
 
-    def __init__(self, connection_string: str, ca_file: Path | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self, connection_string: str, ca_file: Path | None = None, clock: Clock | None = None
+    ) -> None:
         self._to = ConnectionString.parse(connection_string)
         self._clock = clock or SystemClock()
         context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
@@ -44,8 +48,16 @@ class RestClient:
             handlers.append(urllib.request.ProxyHandler({}))  # the local hub is reached directly
         self._open = urllib.request.build_opener(*handlers).open
 
-    def call(self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None,
-             query: dict[str, str] | None = None, timeout: float = 10.0) -> Any:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: dict[str, str] | None = None,
+        query: dict[str, str] | None = None,
+        timeout: float = 10.0,
+    ) -> Any:
         """The JSON that the hub answers (None for an empty answer).
 
         Raises `RestError` for a refusal, `HubNotRunning` if nothing answers, `EnvironmentProblem` for TLS.
@@ -56,8 +68,10 @@ class RestClient:
         token = sas.build(host, key, int(self._clock.now()) + _TOKEN_SECONDS, self._to.shared_access_key_name)
         asked = urllib.parse.urlencode({"api-version": API_VERSION} | (query or {}))
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(  # noqa: S310 - the address is https, written here
-            f"https://{host}{path}?{asked}", data=data, method=method,
+        request = urllib.request.Request(
+            f"https://{host}{path}?{asked}",
+            data=data,
+            method=method,
             headers={"Authorization": token, "Content-Type": "application/json"} | (headers or {}),
         )
         try:
@@ -92,4 +106,6 @@ def _unreachable(host: str, error: Exception) -> LabError:
         return EnvironmentProblem(
             f"{host} answers, and its certificate is not trusted ({reason}). 'iotedge-lab doctor' says more."
         )
-    return HubNotRunning(f"no hub answers at {host} ({reason}). Start it with 'iotedge-lab up' or Lab.open().")
+    return HubNotRunning(
+        f"no hub answers at {host} ({reason}). Start it with 'iotedge-lab up' or Lab.open()."
+    )

@@ -15,6 +15,7 @@ RPM_PER_MPH: Final = (197.0, 131.4, 88.0, 69.7, 53.7, 41.8, 35.1, 27.9)
 """Engine rpm for one mile an hour, first to eighth gear."""
 GEARS: Final = len(RPM_PER_MPH)
 IDLE_RPM: Final = 665.0
+IDLE_THROTTLE: Final = 4.0  # per cent; more than any idling needs
 EFFICIENCY: Final = 0.92  # of gearbox and axle
 
 # Full-throttle torque (rpm, N m): a turbocharged six; linear between the points.
@@ -27,7 +28,7 @@ _NEWTON_PER_NM: Final = tuple(each * 2.0 * math.pi / 60.0 for each in _RPM_PER_M
 _SHIFT_TIME: Final = 0.25  # s until the rpm have followed a change of gear
 _HOLD_TIME: Final = 1.3  # s that a gear is kept at least
 _CONVERTER_LOCK: Final = 9.0  # m/s from which the converter no longer slips
-_CONVERTER_RPM: Final = 40.0  # rpm of slip at standstill for each per cent of throttle
+_CONVERTER_RPM: Final = 46.0  # rpm of slip at standstill for each per cent of throttle
 
 
 def full_torque(rpm: float) -> float:
@@ -80,7 +81,8 @@ class Powertrain:
         index = self.gear - 1
         line = speed * _RPM_PER_MPS[index]
         slip_share = max(0.0, 1.0 - speed / _CONVERTER_LOCK)
-        slip = _CONVERTER_RPM * self.throttle * slip_share
+        # What the throttle gives beyond idling spins the converter up.
+        slip = _CONVERTER_RPM * max(0.0, self.throttle - IDLE_THROTTLE) * slip_share
         target = max(IDLE_RPM + slip, line + 0.25 * slip)
         lag = _SHIFT_TIME if self._since_shift < 4.0 * _SHIFT_TIME else 0.12
         self.rpm += (target - self.rpm) * dt / (lag + dt)

@@ -126,6 +126,8 @@ def make_route(kind: Kind, seconds: float, chance: Chance) -> Route:
         raise UsageError(f"There is no route of kind {kind!r}; take one of {', '.join(sorted(STREETS))}.")
     streets = STREETS[kind]
     road = _Road()
+    road.add(streets.limits[0][0] * MPS_PER_MPH, 0.0)
+    road.stop(chance.uniform(2.0, 6.0))  # a drive begins with a car that stands
     # A driver may exceed the limit by a tenth and end a route with a long stop ahead: hence the margin.
     while road.seconds < 1.25 * seconds + 60:
         _block(road, streets, chance)

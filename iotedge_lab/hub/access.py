@@ -9,11 +9,14 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from enum import Flag, auto
+from typing import TYPE_CHECKING
 
-from iotedge_lab.clock import Clock
 from iotedge_lab.errors import Unauthorized
-from iotedge_lab.hub.store import Store
 from iotedge_lab.wire import sas
+
+if TYPE_CHECKING:
+    from iotedge_lab.clock import Clock
+    from iotedge_lab.hub.store import Store
 
 
 class Right(Flag):
@@ -88,7 +91,9 @@ class Access:
         host = parsed.resource_decoded.partition("://")[2] or parsed.resource_decoded
         host = host.partition("/")[0]
         if not self.speaks_of_us(host):
-            raise Unauthorized(f"the token is for {host!r}, and this hub is {', '.join(sorted(self._hosts)[:3])}.")
+            raise Unauthorized(
+                f"the token is for {host!r}, and this hub is {', '.join(sorted(self._hosts)[:3])}."
+            )
         now = self._clock.now()
         sas.verify_any(parsed, (policy.primary_key, policy.secondary_key), now, raw_key=raw_key)
         return policy, parsed.expiry
@@ -105,7 +110,8 @@ def _load_or_make(store: Store, clock: Clock) -> dict[str, Policy]:
     rows = store.db.execute("SELECT name, rights, primary_key, secondary_key FROM policy").fetchall()
     if not rows:
         rows = [
-            (name, _names(rights), new_key(clock), new_key(clock)) for name, rights in DEFAULT_POLICIES.items()
+            (name, _names(rights), new_key(clock), new_key(clock))
+            for name, rights in DEFAULT_POLICIES.items()
         ]
         with store.transaction() as db:
             db.executemany("INSERT INTO policy VALUES (?, ?, ?, ?)", rows)

@@ -30,6 +30,7 @@ from iotedge_lab.wire.amqp.events import (
     Violation,
 )
 from iotedge_lab.wire.amqp.performatives import Error
+from iotedge_lab.wire.amqp.states import Role
 
 if TYPE_CHECKING:
     from iotedge_lab.hub.hub import Hub
@@ -52,10 +53,10 @@ class AmqpFront(asyncio.Protocol):
         self.hub = hub
         self._info = info
         self.wire = AmqpConnection(
-            role="server",
+            role=Role.SERVER,
             container_id=f"iotedge-lab-{hub.id[:8]}",
             idle_timeout_ms=IDLE_TIMEOUT_MS,
-            mechanisms=MECHANISMS,
+            sasl_mechanisms=MECHANISMS,
         )
         self._transport: asyncio.Transport | None = None
         self._nodes = {
@@ -83,7 +84,7 @@ class AmqpFront(asyncio.Protocol):
             self._handle(event)
         self.flush()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         """The socket is gone."""
         self._transport = None
         self.hub.connections.discard(self)
@@ -205,7 +206,9 @@ class AmqpFront(asyncio.Protocol):
         if path.lower() == "messages/devicebound":
             link.refuse(conditions.NOT_IMPLEMENTED, "cloud-to-device messages are not served by this hub yet")
         elif path.lower().startswith(self.hub.events_name.lower()):
-            link.refuse(conditions.NOT_ALLOWED, "the built-in endpoint is fed by devices; nothing else sends to it")
+            link.refuse(
+                conditions.NOT_ALLOWED, "the built-in endpoint is fed by devices; nothing else sends to it"
+            )
         else:
             link.refuse(conditions.NOT_FOUND, f"nothing at {address!r} takes messages")
 

@@ -8,19 +8,20 @@ operations READ of `com.microsoft:eventhub` and `com.microsoft:partition`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from iotedge_lab.errors import ProtocolViolation, Unauthorized, UsageError
 from iotedge_lab.hub.access import Right
-from iotedge_lab.wire.amqp.events import MessageReceived
 from iotedge_lab.wire.amqp.message import ABSENT, Message, decode_message, encode_message
 from iotedge_lab.wire.amqp.performatives import Accepted, Error, Properties, Rejected
-from iotedge_lab.wire.amqp.types import Int, Long, Symbol, Timestamp
+from iotedge_lab.wire.amqp.types import Int, Symbol, Timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from iotedge_lab.hub.amqp_front import AmqpFront
+    from iotedge_lab.wire.amqp.events import MessageReceived
     from iotedge_lab.wire.amqp.link import Link
 
 CBS = "$cbs"
@@ -119,7 +120,9 @@ def authorise(front: AmqpFront, message: Message) -> Reply:
     asked = message.application_properties or {}
     operation = asked.get("operation")
     if operation != "put-token":
-        return Reply(400, f"operation is {operation!r}; $cbs knows put-token", condition="amqp:not-implemented")
+        return Reply(
+            400, f"operation is {operation!r}; $cbs knows put-token", condition="amqp:not-implemented"
+        )
     token = message.value if message.value is not ABSENT else None
     if not isinstance(token, str):
         return Reply(400, "the body of put-token is the token as a text", condition="amqp:invalid-field")
@@ -145,12 +148,22 @@ def manage(front: AmqpFront, message: Message) -> Reply:
     hub = front.hub
     asked = message.application_properties or {}
     if not front.granted(Right.SERVICE_CONNECT):
-        return Reply(401, "put a token of 'service' or 'iothubowner' to $cbs first", condition="amqp:unauthorized-access")
+        return Reply(
+            401,
+            "put a token of 'service' or 'iothubowner' to $cbs first",
+            condition="amqp:unauthorized-access",
+        )
     name, kind = asked.get("name"), asked.get("type")
     if asked.get("operation") != "READ":
-        return Reply(501, f"operation {asked.get('operation')!r} is not served", condition="amqp:not-implemented")
+        return Reply(
+            501, f"operation {asked.get('operation')!r} is not served", condition="amqp:not-implemented"
+        )
     if not isinstance(name, str) or name.lower() != hub.events_name.lower():
-        return Reply(404, f"there is no event hub {name!r}; this one is {hub.events_name!r}", condition="amqp:not-found")
+        return Reply(
+            404,
+            f"there is no event hub {name!r}; this one is {hub.events_name!r}",
+            condition="amqp:not-found",
+        )
     if kind == "com.microsoft:eventhub":
         return Reply(
             200,
@@ -182,8 +195,8 @@ def _partition(front: AmqpFront, partition: str, kind: str) -> Reply:
             "name": hub.events_name,
             "type": kind,
             "partition": partition,
-            "begin_sequence_number": Long(info.begin_seq if not info.is_empty else max(last, 0)),
-            "last_enqueued_sequence_number": Long(last),
+            "begin_sequence_number": info.begin_seq if not info.is_empty else max(last, 0),
+            "last_enqueued_sequence_number": last,
             "last_enqueued_offset": str(last),
             "last_enqueued_time_utc": Timestamp(info.last_enqueued),
             "is_partition_empty": info.is_empty,

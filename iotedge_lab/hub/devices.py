@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from iotedge_lab.clock import Clock
 from iotedge_lab.errors import Unauthorized
 from iotedge_lab.hub.access import Access, Right
-from iotedge_lab.hub.identities import Identities, Identity
 from iotedge_lab.wire import sas
-from iotedge_lab.wire.sas import SasToken
+
+if TYPE_CHECKING:
+    from iotedge_lab.clock import Clock
+    from iotedge_lab.hub.identities import Identities, Identity
+    from iotedge_lab.wire.sas import SasToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,9 @@ class DeviceAccess:
             raise Unauthorized(f"the user name says host {host!r}, which is not this hub.")
         identity = self._identities.find(device, module)
         if identity is None:
-            raise Unauthorized(f"there is no identity {_name(device, module)!r} on this hub; register it first.")
+            raise Unauthorized(
+                f"there is no identity {_name(device, module)!r} on this hub; register it first."
+            )
         owner = identity if not module else self._identities.get(device)
         if not (identity.enabled and owner.enabled):
             raise Unauthorized(f"device {device!r} is disabled: {owner.status_reason or 'no reason given'}.")
@@ -57,7 +62,9 @@ class DeviceAccess:
         if parsed.key_name:
             return self._by_policy(parsed, token, identity)
         if identity.auth_type != "sas":
-            raise Unauthorized(f"{_name(device, module)!r} authenticates by {identity.auth_type}, not by SAS.")
+            raise Unauthorized(
+                f"{_name(device, module)!r} authenticates by {identity.auth_type}, not by SAS."
+            )
         target = f"{host}/devices/{device}" + (f"/modules/{module}" if module else "")
         if parsed.resource_decoded.count("/") < 2 or not sas.scope_covers(parsed.resource_decoded, target):
             raise Unauthorized(f"the token speaks for {parsed.resource_decoded!r}, not for {target!r}.")

@@ -8,27 +8,33 @@ and one with a higher epoch takes over (`amqp:link:stolen`).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from iotedge_lab.hub.events import Cursor, Event
-from iotedge_lab.hub.log import Source
 from iotedge_lab.wire.amqp import conditions
 from iotedge_lab.wire.amqp.codec import encode_value
+from iotedge_lab.wire.amqp.composite import encode_composite
 from iotedge_lab.wire.amqp.message import EventEncoder
-from iotedge_lab.wire.amqp.performatives import Error, Properties, encode_composite
-from iotedge_lab.wire.amqp.types import Described, Long, Symbol, Timestamp
+from iotedge_lab.wire.amqp.performatives import Error, Properties
+from iotedge_lab.wire.amqp.types import Described, Symbol, Timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from iotedge_lab.hub.amqp_front import AmqpFront
     from iotedge_lab.hub.hub import Hub
+    from iotedge_lab.hub.log import Source
 
 READERS = 5  # without an epoch, a partition and group
 _TURN = 256  # events a link sends before others have their turn
 _SELECTOR = "apache.org:selector-filter:string"
-_POSITION = re.compile(r"\s*amqp\.annotation\.x-opt-(offset|sequence-number|enqueued-time)\s*(>=|>)\s*'([^']*)'\s*")
-_PATH = re.compile(r"/?(?P<hub>.+?)/ConsumerGroups/(?P<group>[^/]+)/Partitions/(?P<partition>[^/]+)/?", re.IGNORECASE)
+_POSITION = re.compile(
+    r"\s*amqp\.annotation\.x-opt-(offset|sequence-number|enqueued-time)\s*(>=|>)\s*'([^']*)'\s*"
+)
+_PATH = re.compile(
+    r"/?(?P<hub>.+?)/ConsumerGroups/(?P<group>[^/]+)/Partitions/(?P<partition>[^/]+)/?", re.IGNORECASE
+)
 _METRICS = "com.microsoft:enable-receiver-runtime-metric"
 # System properties that AMQP has a field for (part 3, 3.2.4); the others become message annotations.
 _FIELDS = {
@@ -56,7 +62,9 @@ def parse_address(hub: Hub, address: str) -> Place:
     if match is None:
         raise LookupError(f"nothing to read at {address!r}")
     if match["hub"].strip("/").lower() not in (hub.events_name.lower(), "messages/events"):
-        raise LookupError(f"there is no event hub {match['hub']!r}; the built-in endpoint is {hub.events_name!r}")
+        raise LookupError(
+            f"there is no event hub {match['hub']!r}; the built-in endpoint is {hub.events_name!r}"
+        )
     group = hub.consumer_group(match["group"])
     if group is None:
         raise LookupError(
@@ -79,7 +87,9 @@ def start_position(hub: Hub, partition: int, filters: Mapping[Any, Any]) -> int:
         return begin
     match = _POSITION.fullmatch(selector) if isinstance(selector, str) else None
     if match is None:
-        raise ValueError(f"the filter {str(selector)[:120]!r} is not one of offset, sequence-number, enqueued-time")
+        raise ValueError(
+            f"the filter {str(selector)[:120]!r} is not one of offset, sequence-number, enqueued-time"
+        )
     kind, operator, value = match.groups()
     if value == "@latest":
         return end
@@ -100,7 +110,9 @@ class EventLink:
         self._front = front
         self._link = link
         self.place = place
-        self._cursor = Cursor(front.hub.log, place.partition, start_position(front.hub, place.partition, link.filters))
+        self._cursor = Cursor(
+            front.hub.log, place.partition, start_position(front.hub, place.partition, link.filters)
+        )
         epoch = link.properties.get(Symbol("com.microsoft:epoch"))
         self.epoch = int(epoch) if epoch is not None else None
         self._metrics = _METRICS in {str(one) for one in getattr(link, "desired_capabilities", None) or ()}
@@ -202,7 +214,14 @@ class EventLink:
         key = (event.source, event.enqueued, tuple(others.items()))
         if self._encoder is None or self._encoder[0] != key:
             self._encoder = (key, EventEncoder(_annotations(event.source, event.enqueued, others)))
-        return self._encoder[1].encode(event.seq, event.offset, event.enqueued, event.body, event.properties, section)
+        return self._encoder[1].encode(
+            event.seq,
+            event.offset,
+            event.enqueued,
+            event.body,
+            application_properties=event.properties,
+            properties=section,
+        )
 
     def _metrics_section(self) -> bytes:
         """Delivery annotations for `track_last_enqueued_event_properties`: where the partition ends now."""
@@ -210,7 +229,7 @@ class EventLink:
         now = int(self._front.hub.clock.now() * 1000)
         return b"\x00\x53\x71" + encode_value(
             {
-                Symbol("last_enqueued_sequence_number"): Long(info.last_seq),
+                Symbol("last_enqueued_sequence_number"): info.last_seq,
                 Symbol("last_enqueued_offset"): str(info.last_seq),
                 Symbol("last_enqueued_time_utc"): Timestamp(info.last_enqueued),
                 Symbol("runtime_info_retrieval_time_utc"): Timestamp(now),

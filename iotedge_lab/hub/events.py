@@ -6,14 +6,17 @@ iot-hub-devguide-messages-read-builtin): system properties, application properti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from iotedge_lab.hub.log import Chunk, Log, Source
-from iotedge_lab.wire.mqtt.decode import iter_publishes
+from iotedge_lab.wire.mqtt.runs import iter_publishes
 from iotedge_lab.wire.topics import parse_telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from iotedge_lab.hub.log import Chunk, Log, Source
 
 # How a chunk's raw bytes are to be read.
 MQTT_PUBLISHES: Final = 0  # complete MQTT PUBLISH packets, one after another
@@ -37,9 +40,6 @@ class Event:
         return str(self.seq)
 
 
-type_decoders = Callable[[Chunk], Iterator[Event]]
-
-
 class _TopicCache:
     """Topics repeat from message to message: parse each once."""
 
@@ -49,7 +49,7 @@ class _TopicCache:
     def __call__(self, topic: bytes) -> tuple[Mapping[str, str], Mapping[str, str]]:
         found = self._known.get(topic)
         if found is None:
-            parsed = parse_telemetry(topic.decode())
+            parsed = parse_telemetry(topic)
             found = (parsed.system, {name: value or "" for name, value in parsed.properties.items()})
             if len(self._known) >= _TOPICS_KEPT:
                 self._known.clear()

@@ -13,7 +13,7 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -28,7 +28,9 @@ from iotedge_lab.errors import (
 )
 from iotedge_lab.hub.access import Right
 from iotedge_lab.hub.hub import EVENTS_NAME, Hub
-from iotedge_lab.hub.identities import Identity
+
+if TYPE_CHECKING:
+    from iotedge_lab.hub.identities import Identity
 
 log = logging.getLogger(__name__)
 
@@ -230,7 +232,9 @@ async def _answer_errors(request: web.Request, handler: _Handler) -> web.StreamR
     except ServiceError as error:
         return _refusal(request, error.status, error.code, error.name, error.message)
     except web.HTTPException as error:
-        return _refusal(request, error.status, error.status * 1000, error.reason.replace(" ", ""), error.reason)
+        return _refusal(
+            request, error.status, error.status * 1000, error.reason.replace(" ", ""), error.reason
+        )
     except LabError as error:
         log.exception("%s %s", request.method, request.path)
         return _refusal(request, 500, 500001, "ServerError", str(error))

@@ -10,11 +10,9 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from iotedge_lab.broker.sessions import Sessions
-from iotedge_lab.clock import Clock
 from iotedge_lab.errors import ArgumentInvalid
 from iotedge_lab.hub.access import Access
 from iotedge_lab.hub.devices import DeviceAccess
@@ -23,6 +21,9 @@ from iotedge_lab.hub.log import DEFAULT_RETENTION_DAYS, Log
 from iotedge_lab.hub.store import Store
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from iotedge_lab.clock import Clock
     from iotedge_lab.hub.event_links import EventLink
 
 log = logging.getLogger(__name__)
@@ -160,7 +161,7 @@ class Hub:
         self.log.clear()
         with self.store.transaction() as db:
             for table in ("identity", "session", "consumer_group"):
-                db.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
+                db.execute(f"DELETE FROM {table}")
         self.identities.clear_presence()
 
     def close_connections(self, reason: str = "the hub is shutting down") -> None:
@@ -188,7 +189,9 @@ class _KeptSessions:
 
     def save(self, device: str, module: str, epoch: int, subscriptions: str) -> None:
         with self._store.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?)", (device, module, epoch, subscriptions))
+            db.execute(
+                "INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?)", (device, module, epoch, subscriptions)
+            )
 
     def forget(self, device: str, module: str) -> None:
         with self._store.transaction() as db:

@@ -9,13 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import sqlite3
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from iotedge_lab.clock import Clock
 from iotedge_lab.errors import (
     ArgumentInvalid,
     DeviceAlreadyExists,
@@ -26,8 +23,14 @@ from iotedge_lab.errors import (
     QuotaExceeded,
 )
 from iotedge_lab.hub.access import new_key
-from iotedge_lab.hub.store import Store
 from iotedge_lab.wire.topics import check_device_id, check_module_id
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping
+
+    from iotedge_lab.clock import Clock
+    from iotedge_lab.hub.store import Store
 
 MODULES_PER_DEVICE = 50
 NEVER = "0001-01-01T00:00:00Z"
@@ -95,7 +98,7 @@ class Identities:
     def find(self, device: str, module: str = "") -> Identity | None:
         """The identity, or None."""
         row = self._store.db.execute(
-            f"SELECT {_COLUMNS} FROM identity WHERE device = ? AND module = ?",  # noqa: S608 - constants
+            f"SELECT {_COLUMNS} FROM identity WHERE device = ? AND module = ?",
             (device, module),
         ).fetchone()
         return None if row is None else _from_row(row)
@@ -112,7 +115,7 @@ class Identities:
     def devices(self, limit: int) -> list[Identity]:
         """Up to `limit` devices, in the order of their ids."""
         rows = self._store.db.execute(
-            f"SELECT {_COLUMNS} FROM identity WHERE module = '' ORDER BY device LIMIT ?",  # noqa: S608
+            f"SELECT {_COLUMNS} FROM identity WHERE module = '' ORDER BY device LIMIT ?",
             (limit,),
         )
         return [_from_row(row) for row in rows]
@@ -121,7 +124,7 @@ class Identities:
         """The modules of a device, in the order of their ids; raises `DeviceNotFound`."""
         self.get(device)
         rows = self._store.db.execute(
-            f"SELECT {_COLUMNS} FROM identity WHERE device = ? AND module != '' ORDER BY module",  # noqa: S608
+            f"SELECT {_COLUMNS} FROM identity WHERE device = ? AND module != '' ORDER BY module",
             (device,),
         )
         return [_from_row(row) for row in rows]
@@ -139,7 +142,9 @@ class Identities:
 
     # -- writing ---------------------------------------------------------------------------------------
 
-    def put(self, device: str, module: str, body: Mapping[str, Any], if_match: str | None) -> tuple[Identity, bool]:
+    def put(
+        self, device: str, module: str, body: Mapping[str, Any], if_match: str | None
+    ) -> tuple[Identity, bool]:
         """Create (no `if_match`) or update; the identity and whether it is new.
 
         Raises `ArgumentInvalid` (400004), `DeviceAlreadyExists` (409001), `ModuleAlreadyExists` (409301),
@@ -155,7 +160,9 @@ class Identities:
                     f"{module or device!r} exists already; to change it, send its etag in If-Match."
                 )
             if module and len(self.modules(device)) >= MODULES_PER_DEVICE:
-                raise QuotaExceeded(f"device {device!r} has {MODULES_PER_DEVICE} modules, the most it may have.")
+                raise QuotaExceeded(
+                    f"device {device!r} has {MODULES_PER_DEVICE} modules, the most it may have."
+                )
         elif current is None:
             self.get(device, module)
         elif not etag_matches(if_match, current.etag):
@@ -177,7 +184,7 @@ class Identities:
         keys = (device, module) if module else (device,)
         with self._store.transaction() as db:
             for table in ("identity", "session"):
-                db.execute(f"DELETE FROM {table} WHERE {where}", keys)  # noqa: S608 - constants
+                db.execute(f"DELETE FROM {table} WHERE {where}", keys)
         for key in [key for key in self._presence if key[0] == device and (not module or key[1] == module)]:
             del self._presence[key]
         return current
@@ -193,7 +200,9 @@ class Identities:
         primary, secondary = None, None
         if kind == "sas":
             primary = _key(keys, "primaryKey") or (current and current.primary_key) or new_key(self._clock)
-            secondary = _key(keys, "secondaryKey") or (current and current.secondary_key) or new_key(self._clock)
+            secondary = (
+                _key(keys, "secondaryKey") or (current and current.secondary_key) or new_key(self._clock)
+            )
         status = body.get("status") or (current.status if current else "enabled")
         if status not in ("enabled", "disabled"):
             raise ArgumentInvalid(f"status is {status!r}; it is 'enabled' or 'disabled'.")
@@ -203,7 +212,9 @@ class Identities:
         edge = _section(body, "capabilities").get("iotEdge", current.iot_edge if current else False)
         if not isinstance(edge, bool):
             raise ArgumentInvalid("capabilities.iotEdge is true or false.")
-        generation = current.generation_id if current else str(int.from_bytes(self._clock.token(8), "big") >> 4)
+        generation = (
+            current.generation_id if current else str(int.from_bytes(self._clock.token(8), "big") >> 4)
+        )
         scope = body.get("deviceScope") or (current.device_scope if current else None)
         if edge and not scope:
             scope = f"ms-azure-iot-edge://{device}-{generation}"
@@ -219,7 +230,7 @@ class Identities:
             secondary_thumbprint=_thumbprint(thumbs, "secondaryThumbprint"),
             status=status,
             status_reason=reason,
-            status_updated=now if current and current.status != status else (current and current.status_updated),
+            status_updated=_status_updated(current, status, now),
             state_updated=current.state_updated if current else None,
             last_activity=current.last_activity if current else None,
             iot_edge=edge and not module,
@@ -292,6 +303,12 @@ class Identities:
         return shown
 
 
+def _status_updated(current: Identity | None, status: str, now: float) -> float | None:
+    if current is None:
+        return None
+    return current.status_updated if current.status == status else now
+
+
 def iso(seconds: float | None) -> str:
     """Seconds since 1970 as the service writes times; None is the year 1."""
     if seconds is None:
@@ -338,7 +355,9 @@ def _key(keys: Mapping[str, Any], name: str) -> str | None:
     except (binascii.Error, ValueError):
         size = 0
     if not 16 <= size <= 64:
-        raise ArgumentInvalid(f"authentication.symmetricKey.{name} is base64 of 16 to 64 bytes; leave it out to have one made.")
+        raise ArgumentInvalid(
+            f"authentication.symmetricKey.{name} is base64 of 16 to 64 bytes; leave it out to have one made."
+        )
     return str(key)
 
 
@@ -348,7 +367,9 @@ def _thumbprint(thumbs: Mapping[str, Any], name: str) -> str | None:
         return None
     text = str(value).replace(":", "").upper()
     if len(text) not in (40, 64) or any(letter not in "0123456789ABCDEF" for letter in text):
-        raise ArgumentInvalid(f"authentication.x509Thumbprint.{name} is 40 (SHA-1) or 64 (SHA-256) hex digits.")
+        raise ArgumentInvalid(
+            f"authentication.x509Thumbprint.{name} is 40 (SHA-1) or 64 (SHA-256) hex digits."
+        )
     return text
 
 
@@ -368,7 +389,7 @@ def _from_row(row: tuple[Any, ...]) -> Identity:
 
 def _write(db: sqlite3.Connection, identity: Identity) -> None:
     db.execute(
-        f"INSERT OR REPLACE INTO identity ({_COLUMNS}) VALUES ({', '.join('?' * 18)})",  # noqa: S608
+        f"INSERT OR REPLACE INTO identity ({_COLUMNS}) VALUES ({', '.join('?' * 18)})",
         (
             identity.device,
             identity.module,

@@ -10,14 +10,18 @@ apart when it is read (`hub/events.py`): storing is the hot path, and a thousand
 
 from __future__ import annotations
 
-import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from iotedge_lab.clock import Clock
 from iotedge_lab.errors import StoreUnavailable
-from iotedge_lab.hub.store import Store
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from iotedge_lab.clock import Clock
+    from iotedge_lab.hub.store import Store
 
 PARTITION_SHIFT = 48
 DEFAULT_RETENTION_DAYS = 1
@@ -141,11 +145,20 @@ class Log:
         self._sources_by_id[number] = source
         return number
 
-    def append(self, partition: int, source: int, raw: bytes, count: int, done: Done, *,
-               epoch: int = 0, format: int = 0) -> None:  # noqa: A002 - the column's name
+    def append(
+        self,
+        partition: int,
+        source: int,
+        raw: bytes,
+        count: int,
+        done: Done,
+        *,
+        epoch: int = 0,
+        form: int = 0,
+    ) -> None:
         """Store `count` messages in `raw`; `done(None)` once they are durable, `done(error)` if refused."""
         first = not self._pending
-        self._pending.append((partition, source, count, epoch, format, raw, done))
+        self._pending.append((partition, source, count, epoch, form, raw, done))
         if first:
             self._store.enlist(self)
 
@@ -212,8 +225,7 @@ class Log:
         """Up to `chunks` chunks, starting with the one that holds `seq` (or the first kept after it)."""
         low, high = self._span(partition)
         start = self._store.db.execute(
-            "SELECT position FROM chunk WHERE position >= ? AND position <= ? "
-            "ORDER BY position DESC LIMIT 1",
+            "SELECT position FROM chunk WHERE position >= ? AND position <= ? ORDER BY position DESC LIMIT 1",
             (low, low + max(seq, 0)),
         ).fetchone()
         rows = self._store.db.execute(
@@ -279,7 +291,9 @@ class Log:
                 oldest = enqueued - REPLAY_WINDOW_MS if oldest is None else oldest
                 if enqueued < oldest or messages >= REPLAY_MESSAGES:
                     return
-                yield self._store.db.execute("SELECT raw FROM chunk WHERE position = ?", (position,)).fetchone()[0]
+                yield self._store.db.execute(
+                    "SELECT raw FROM chunk WHERE position = ?", (position,)
+                ).fetchone()[0]
                 messages += count
 
     # -- ageing ----------------------------------------------------------------------------------------

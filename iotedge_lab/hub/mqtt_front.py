@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 from iotedge_lab.errors import ProtocolViolation, ServiceError, StoreUnavailable
 from iotedge_lab.hub.events import MQTT_PUBLISHES
 from iotedge_lab.hub.log import Source
-from iotedge_lab.wire.mqtt import (
+from iotedge_lab.wire.mqtt.encode import encode_puback, encode_publish
+from iotedge_lab.wire.mqtt.packets import (
+    SUBSCRIBE_FAILED,
     ConnackCode,
     Connect,
+    ConnectRefused,
     Disconnect,
-    MqttServer,
     PingReq,
     Publish,
     PublishRun,
@@ -26,8 +28,8 @@ from iotedge_lab.wire.mqtt import (
     Unsubscribe,
     Violation,
 )
-from iotedge_lab.wire.mqtt.decode import iter_publishes
-from iotedge_lab.wire.mqtt.encode import encode_connack, encode_pingresp, encode_publish, encode_suback, encode_unsuback
+from iotedge_lab.wire.mqtt.runs import iter_publishes
+from iotedge_lab.wire.mqtt.server import MqttServer
 from iotedge_lab.wire.topics import (
     DeviceUsername,
     allowed_filter,
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from iotedge_lab.hub.devices import Admission
     from iotedge_lab.hub.hub import Hub
     from iotedge_lab.hub.identities import Presence
-    from iotedge_lab.serve.listener import ConnectionInfo
+    from iotedge_lab.serve.sniffing import ConnectionInfo
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +90,7 @@ class MqttFront(asyncio.Protocol):
             except (ProtocolViolation, ServiceError) as error:
                 self.drop(str(error))
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         """The socket is gone."""
         self._transport = None
         self._hub.connections.discard(self)
@@ -124,7 +126,11 @@ class MqttFront(asyncio.Protocol):
         """Once a second: the keep-alive, and the token's end."""
         if self._keep_alive and monotonic - self._heard > self._keep_alive:
             self.drop("nothing was heard for 1.5 times the keep-alive (MQTT 3.1.1, 3.1.2.10)")
-        elif self._admission is not None and self._admission.expiry is not None and now > self._admission.expiry:
+        elif (
+            self._admission is not None
+            and self._admission.expiry is not None
+            and now > self._admission.expiry
+        ):
             self.drop("its SAS token has expired")
         elif self._admission is None and monotonic - self._heard > 10:
             self.drop("no CONNECT came within 10 s")
@@ -154,7 +160,7 @@ class MqttFront(asyncio.Protocol):
             case Unsubscribe():
                 self._unsubscribe(event)
             case PingReq():
-                self._write(encode_pingresp())
+                self._write(self._wire.pingresp())
             case Disconnect():
                 self._said_goodbye = True
                 self.drop("DISCONNECT")
@@ -187,7 +193,7 @@ class MqttFront(asyncio.Protocol):
             Source(identity.device, identity.module, identity.generation_id, admission.auth_method)
         )
         self._keep_alive = packet.keep_alive * 1.5
-        self._write(encode_connack(ConnackCode.ACCEPTED, session_present=present))
+        self._write(self._wire.connack(session_present=present))
 
     def _admit(self, name: DeviceUsername, packet: Connect) -> Admission:
         password = packet.password.decode("utf-8", "replace") if packet.password else None
@@ -196,7 +202,7 @@ class MqttFront(asyncio.Protocol):
     def _refuse(self, code: ConnackCode, reason: str) -> None:
         log.info("a connection was refused (CONNACK %d): %s", code, reason)
         self._hub.counters.refused += 1
-        self._write(encode_connack(code, session_present=False))
+        self._write(self._wire.connack(code))
         if self._transport is not None:
             self._transport.close()
             self._transport = None
@@ -209,15 +215,15 @@ class MqttFront(asyncio.Protocol):
                 granted.append(min(qos, 1))  # a QoS 2 subscription is granted 1, as documented
                 self._hub.sessions.subscribe(session, topic_filter, granted[-1])
             else:
-                granted.append(0x80)
+                granted.append(SUBSCRIBE_FAILED)
                 log.info("%s may not subscribe to %r", self._name(), topic_filter)
-        self._write(encode_suback(packet.packet_id, granted))
+        self._write(self._wire.suback(packet.packet_id, granted))
 
     def _unsubscribe(self, packet: Unsubscribe) -> None:
         session = self._in_session()
         for topic_filter in packet.filters:
             self._hub.sessions.unsubscribe(session, topic_filter)
-        self._write(encode_unsuback(packet.packet_id))
+        self._write(self._wire.unsuback(packet.packet_id))
 
     # -- telemetry -------------------------------------------------------------------------------------
 
@@ -237,15 +243,17 @@ class MqttFront(asyncio.Protocol):
     def _publish(self, packet: Publish) -> None:
         session = self._in_session()
         if packet.qos == 2:
-            raise ProtocolViolation("QoS 2 is not supported by IoT Hub; publish with QoS 1", "MQTT 3.1.1, 4.3.3")
-        topic = packet.topic
+            raise ProtocolViolation(
+                "QoS 2 is not supported by IoT Hub; publish with QoS 1", "MQTT 3.1.1, 4.3.3"
+            )
+        topic = packet.topic.encode()
         if topic not in self._known_topics:
             self._check_topic(topic)
         self._check_size(packet.payload)
         if packet.retain:
             topic = self._retained(topic)
         raw = encode_publish(topic, packet.payload, qos=packet.qos, packet_id=packet.packet_id)
-        acks = b"" if packet.qos == 0 else b"\x40\x02" + packet.packet_id.to_bytes(2, "big")
+        acks = encode_puback(packet.packet_id) if packet.qos else b""
         if packet.dup and session.persistent and self._stored_before(packet.packet_id, topic, packet.payload):
             self._write(acks)
             return
@@ -263,11 +271,13 @@ class MqttFront(asyncio.Protocol):
             else:
                 self.drop(str(error))  # not acknowledged: the device keeps it and sends it again
 
-        self._hub.log.append(self._partition, self._source, raw, count, done, epoch=epoch, format=MQTT_PUBLISHES)
+        self._hub.log.append(
+            self._partition, self._source, raw, count, done, epoch=epoch, form=MQTT_PUBLISHES
+        )
 
     def _check_topic(self, topic: bytes) -> None:
         session = self._in_session()
-        parsed = parse_telemetry(topic.decode())
+        parsed = parse_telemetry(topic)
         if (parsed.device, parsed.module or "") != (session.device, session.module):
             raise ProtocolViolation(f"{self._name()} published as {parsed.device}/{parsed.module or ''}")
         if len(self._known_topics) >= _TOPICS_KEPT:

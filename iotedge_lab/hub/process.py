@@ -14,17 +14,13 @@ import logging
 import logging.handlers
 import os
 import signal
-import socket
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from iotedge_lab import __version__
-from iotedge_lab.clock import Clock
 from iotedge_lab.errors import EnvironmentProblem, LabError, PortTaken
 from iotedge_lab.hub.amqp_front import AmqpFront
 from iotedge_lab.hub.http_front import make_app
@@ -33,8 +29,16 @@ from iotedge_lab.hub.mqtt_front import MqttFront
 from iotedge_lab.hub.state import HubFile, StateFolder
 from iotedge_lab.serve.addresses import listen, reserve
 from iotedge_lab.serve.certificates import Authority
-from iotedge_lab.serve.listener import Handlers, Listener
+from iotedge_lab.serve.listener import Listener
 from iotedge_lab.serve.proxy import ConnectProxy, Route
+from iotedge_lab.serve.sniffing import Handlers
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Coroutine, Iterator
+    from pathlib import Path
+
+    from iotedge_lab.clock import Clock
 
 log = logging.getLogger(__name__)
 
@@ -80,13 +84,13 @@ def run(settings: ProcessSettings, clock: Clock, ready: IO[str]) -> int:
         folder.unlock()
 
 
-def _run_loop(main: object) -> None:
+def _run_loop(main: Coroutine[Any, Any, None]) -> None:
     try:
         import uvloop
 
         uvloop.run(main)
     except ImportError:
-        asyncio.run(main)  # type: ignore[arg-type] # uvloop.run and asyncio.run take the same coroutine
+        asyncio.run(main)
 
 
 async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, ready: IO[str]) -> None:
@@ -97,9 +101,12 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
         for each in sockets:
             held.callback(each.close)
         hostname = "localhost" if host == "127.0.0.1" else host
-        hosts = frozenset({hostname, host, f"{HUB_NAME}.azure-devices.net", f"{HUB_NAME}.servicebus.windows.net"})
+        hosts = frozenset(
+            {hostname, host, f"{HUB_NAME}.azure-devices.net", f"{HUB_NAME}.servicebus.windows.net"}
+        )
         authority = Authority.open(folder.certificates, clock)
-        authority.bundle_file  # noqa: B018 - made now, so that clients find it
+        bundle = authority.bundle_file  # made now, so that clients find it
+        log.info("trust is in %s", bundle)
         hub = Hub(
             HubSettings(folder.path, hosts, settings.partitions, settings.retention_days, settings.fsync),
             clock,
@@ -112,7 +119,7 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
         handlers = Handlers(
             mqtt=lambda info: MqttFront(hub, info),
             amqp=lambda info: AmqpFront(hub, info),
-            http=lambda info: runner.server(),  # type: ignore[misc] # asserted above
+            http=lambda _: runner.server(),  # type: ignore[misc] # asserted above
         )
         listener = Listener(authority.server_context(), handlers)
         held.pop_all()  # from here on the listener owns the sockets, and the hub is closed below
@@ -168,7 +175,9 @@ def _bind(settings: ProcessSettings, before: HubFile | None) -> tuple[str, list[
         reservation = reserve(PORTS)
         host, sockets = reservation.address, reservation.take()
         if before:
-            log.warning("%s is taken; this hub moves to %s, and its old connection strings do not", first, host)
+            log.warning(
+                "%s is taken; this hub moves to %s, and its old connection strings do not", first, host
+            )
     if host == "127.0.0.1":
         for port in PORTS:  # where localhost means ::1 first, clients need not wait for a refusal
             with contextlib.suppress(LabError):

@@ -1,11 +1,11 @@
 """The state folder: where a hub keeps its store, keys and certificates, and says how to reach it.
 
-    <state>/            0700
-      hub.lock          held by the running hub
-      hub.json    0600  how to reach it: address, ports, policies with their keys (`HubFile`)
-      hub.db      0600  the store
-      hub.log           what it did; rotated
-      certificates/     the lab's own authority and the server's certificate
+<state>/            0700
+hub.lock          held by the running hub
+hub.json    0600  how to reach it: address, ports, policies with their keys (`HubFile`)
+hub.db      0600  the store
+hub.log           what it did; rotated
+certificates/     the lab's own authority and the server's certificate
 """
 
 from __future__ import annotations
@@ -24,7 +24,20 @@ from iotedge_lab.errors import EnvironmentProblem, StateLocked
 
 STATE_VARIABLE = "IOTEDGE_LAB_STATE"
 _NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ncpfs", "lustre", "ceph", "fuse.s3fs"}
+    {
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "fuse.sshfs",
+        "9p",
+        "afs",
+        "ncpfs",
+        "lustre",
+        "ceph",
+        "fuse.s3fs",
+    }
 )
 
 

@@ -15,12 +15,14 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from iotedge_lab.errors import EnvironmentProblem, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 SCHEMA_VERSION = 1
 
@@ -180,7 +182,7 @@ class Store:
         if self._checkpointer is not None and self._checkpointer.is_alive():
             return
         try:
-            due = os.stat(f"{self.path}-wal").st_size >= self._checkpoint_bytes
+            due = Path(f"{self.path}-wal").stat().st_size >= self._checkpoint_bytes
         except OSError:
             return
         if due:

@@ -7,10 +7,12 @@ it asks for it, and the first bytes in clear text decide who gets the connection
 A connection is *pending* until a handler has it: while it is silent, shakes hands or has sent too little:
 
 - No connection is pending longer than `handshake_timeout`.
-- At most `max_pending` are pending. When one more comes, the oldest gives way if it has been pending for
-  `grace` seconds; if it is younger, nothing is accepted until it is that old or another has finished, and new
-  clients wait in the kernel's backlog. So a crowd of honest clients that comes at once is served in turn and
-  none is dropped, while idle connections delay a good client by `grace` at most.
+- While connections become ready one after another, a window of them is worked on and the others wait in the
+  kernel's backlog. So 1,000 honest clients that come at once, from a slow machine too, are served in turn and
+  none is dropped.
+- When none has become ready for `grace` seconds, those who are pending are idle or hostile: up to
+  `max_pending` are let in, and from there on each new one pushes out the oldest. So however many idle
+  connections there are, a good client waits for `grace` at most.
 - Whatever a connection does, only that connection is closed.
 
 Needs a loop with `add_reader`: uvloop, or asyncio's selector loop (on Windows not the default). Left out:
@@ -39,6 +41,9 @@ log = logging.getLogger(__name__)
 
 #: Accepted in one turn of the loop: those who are already in are not kept waiting by a crowd at the door.
 _ACCEPTS_A_TURN: Final = 64
+#: Pending connections worked on while all goes well. A handshake takes about a millisecond of one core
+#: on either side: many at once would only all be late, and pass their clients' time limits together.
+_WINDOW: Final = 64
 #: How long accepting rests when the process or the machine has run out of descriptors or memory.
 _REST: Final = 0.5
 #: How long a closing TLS connection waits for the peer's close_notify; the default of asyncio is 30 s.
@@ -68,7 +73,7 @@ class Listener:
     """Accepts on loopback addresses and hands each connection to the handler for what it speaks.
 
     `ssl_context` may be None: then TLS is refused. Its `sni_callback` is wrapped, to learn the server's name.
-    `handshake_timeout` and `grace` are seconds (a fifth of the former unless given).
+    `handshake_timeout` and `grace` are seconds (`grace`: a fifth of the former unless given).
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class Listener:
         self._ssl = ssl_context
         self._handlers = handlers
         self._max_pending = max_pending
+        self._window = min(_WINDOW, max_pending)
         self._timeout = handshake_timeout
         self._grace = handshake_timeout / 5 if grace is None else grace
         self._names = None if ssl_context is None else ServerNames.on(ssl_context)
@@ -95,6 +101,7 @@ class Listener:
         self._resumer: asyncio.TimerHandle | None = None
         self._accepting = False
         self._full = False
+        self._progress = 0.0  # when a connection last became ready, or none was pending (loop time)
         self._exhausted = False
         self._closed = False
         self._accepted = self._refused = self._failed_handshakes = 0
@@ -198,10 +205,7 @@ class Listener:
     def _accept(self, server: socket.socket) -> None:
         """Take what waits at `server`; called by the loop."""
         for _ in range(_ACCEPTS_A_TURN):
-            oldest = self._oldest() if len(self._pending) >= self._max_pending else None
-            if oldest is not None and self._loop.time() < oldest.since + self._grace - _EARLY:
-                self._full = True
-                self._rest(oldest.since + self._grace)
+            if not self._may_accept():
                 return
             try:
                 accepted, _peer = server.accept()
@@ -212,8 +216,8 @@ class Listener:
             except OSError as error:
                 self._accept_failed(error)
                 return
-            if oldest is not None:
-                self._refuse(oldest, "others are waiting")
+            if len(self._pending) >= self._max_pending:
+                self._refuse(self._oldest(), "others are waiting")
             self._exhausted = False
             self._accepted += 1
             accepted.setblocking(False)
@@ -221,6 +225,18 @@ class Listener:
             self._pending[pending] = None
             self._arm()
             self._peek(pending)
+
+    def _may_accept(self) -> bool:
+        """Whether one more may come in; else accepting rests until there is room or nobody makes progress."""
+        now = self._loop.time()
+        if not self._pending:
+            self._progress = now
+        stalled = self._progress + self._grace
+        if len(self._pending) < self._window or now >= stalled - _EARLY:
+            return True
+        self._full = True
+        self._rest(stalled)
+        return False
 
     def _accept_failed(self, error: OSError) -> None:
         """Rest for a moment: the reason would be the same in the next turn, and the loop would spin."""
@@ -323,6 +339,7 @@ class Listener:
             return
         transport = pending.transport
         assert transport is not None
+        self._progress = self._loop.time()
         self._release(pending)
         self._open.add(pending.sock, transport)
         try:
@@ -375,7 +392,7 @@ class Listener:
             return False
         del self._pending[pending]
         # Not at the first free place: watching and unwatching costs system calls.
-        if self._full and len(self._pending) <= self._max_pending * 9 // 10:
+        if self._full and len(self._pending) <= self._window * 3 // 4:
             self._resume()
         return True
 

@@ -17,7 +17,13 @@ from iotedge_lab.show.picture import Picture, figure, picture
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
+
+AT_SPEED_MPH = 12
+"""Above this speed no converter slips and no gear is first, so a held gear lies on its line."""
+
+NEAR = 0.03
+"""How far from a gear's line a row may lie to count as on it."""
 
 STANDING_MPH = 0.5
 """Below this speed a car counts as standing: a speed sensor's noise is smaller."""
@@ -60,13 +66,18 @@ def speed_over_time(frame: DataFrame, *, title: str = "") -> Picture:
 
 
 def rpm_over_speed(frame: DataFrame, *, rpm_per_mph: Sequence[float] = ()) -> Picture:
-    """Engine speed over road speed, a dot a row; each gear shows as a straight line through the origin.
+    """Engine speed over road speed, a dot a row; a gear that is held shows as a line through the origin.
 
-    `rpm_per_mph` draws such a line for each gear's ratio, where they are known. Raises `DataError`.
+    `rpm_per_mph`, the ratio of each gear, draws these lines where they are known, and the title says how many
+    of the rows at speed lie on them. Raises `DataError`.
     """
     drive = _read(frame, "speed", "engine_rpm")
     speed, rpm = drive["speed"], drive["engine_rpm"]
-    with figure(height=3.6) as drawn:
+    found = [f"Dots: engine speed over road speed, {len(frame)} rows, up to {rpm.max():.0f} revolutions/min."]
+    idle = rpm[speed < STANDING_MPH]
+    if not idle.empty:
+        found.append(f"At rest the engine turns at about {idle.median():.0f} a minute.")
+    with figure(height=3.8) as drawn:
         axes = drawn.subplots()
         top_speed, top_rpm = max(float(speed.max()), 1.0) * 1.05, max(float(rpm.max()), 1.0) * 1.08
         for gear, ratio in enumerate(rpm_per_mph, start=1):
@@ -75,14 +86,22 @@ def rpm_over_speed(frame: DataFrame, *, rpm_per_mph: Sequence[float] = ()) -> Pi
             axes.annotate(str(gear), (end, end * ratio), color="0.35", fontsize=8, ha="left", va="bottom")
         axes.scatter(speed, rpm, s=5, alpha=0.5, linewidths=0, zorder=2)
         axes.set(xlabel="speed (mph)", ylabel="engine speed (1/min)", xlim=(0, top_speed), ylim=(0, top_rpm))
-        idle = rpm[speed < STANDING_MPH]
-        at_rest = "" if idle.empty else f" At rest the engine turns at about {idle.median():.0f} a minute."
-        guides = f" Grey guide lines mark {len(rpm_per_mph)} gears." if rpm_per_mph else ""
-        return picture(
-            drawn,
-            f"Dots: engine speed over road speed, {len(frame)} rows. The dots gather on straight lines "
-            f"through the origin, one line a gear, up to {rpm.max():.0f} revolutions/min.{at_rest}{guides}",
-        )
+        if rpm_per_mph:
+            share = _share_on_lines(speed, rpm, rpm_per_mph)
+            finding = (
+                f"{share:.0%} of the rows above {AT_SPEED_MPH} mph lie within {NEAR:.0%} of a gear's line"
+            )
+            axes.set_title(finding, fontsize=9.5, loc="left", pad=14)
+            found.append(f"Grey lines through the origin mark {len(rpm_per_mph)} gears; {finding}.")
+        return picture(drawn, " ".join(found))
+
+
+def _share_on_lines(speed: Series, rpm: Series, rpm_per_mph: Sequence[float]) -> float:
+    """The share of rows at speed whose ratio of rpm to mph is a gear's, but for `NEAR`; 0 if there are none."""
+    at_speed = speed > AT_SPEED_MPH
+    ratio = rpm[at_speed] / speed[at_speed]
+    near = [(ratio / gear - 1).abs() < NEAR for gear in rpm_per_mph]
+    return float(sum(near).clip(upper=1).mean()) if at_speed.any() else 0.0
 
 
 def route_map(frame: DataFrame) -> Picture:

@@ -272,6 +272,8 @@ def _flag(name: str, value: str) -> bool:
 
 
 def _host_and_port(name: str, value: str) -> tuple[str, int | None]:
+    if not value or any(character in value for character in "/@?# \t"):
+        raise ConnectionStringError(f"{name} is not host or host:port; leave out 'https://' and paths.")
     host, port = value, ""
     if value.startswith("["):  # an IPv6 address in brackets
         host, _, port = value.partition("]")
@@ -283,8 +285,8 @@ def _host_and_port(name: str, value: str) -> tuple[str, int | None]:
     elif ":" in value:
         host, _, port = value.partition(":")
         port = port or "-"
-    if not host or any(character in host for character in "/@?# \t"):
-        raise ConnectionStringError(f"{name} is not host or host:port; leave out 'https://' and paths.")
+    if not host:
+        raise ConnectionStringError(f"{name} has no host.")
     if not port:
         return host, None
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote
@@ -59,7 +60,12 @@ SYSTEM_PROPERTIES: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The system property in a topic, to its name at the built-in endpoint and in routing queries."""
 
-_WIRE_NAMES: Final = {name: wire for wire, name in SYSTEM_PROPERTIES.items()}
+# The same by the name as it stands in a topic, with '$' encoded or not: spares decoding what comes most often.
+_BY_ENCODED_NAME: Final = {
+    spelling: name
+    for wire, name in SYSTEM_PROPERTIES.items()
+    for spelling in (wire, wire.replace("$", "%24"))
+}
 
 Properties = dict[str, str | None]
 """Application properties. A value is None where the topic has the name without `=`."""
@@ -182,19 +188,33 @@ def decode_properties(bag: str) -> tuple[dict[str, str], Properties]:
         if not item:
             continue
         encoded_name, separator, encoded = item.partition("=")
-        name = _decoded(encoded_name)
         value = _decoded(encoded) if separator else None
-        known = SYSTEM_PROPERTIES.get(name)
-        if known is not None:
-            system[known] = value or ""
-        else:
-            properties[name] = value
+        known = _BY_ENCODED_NAME.get(encoded_name)
+        if known is None:
+            name = _decoded(encoded_name)
+            known = SYSTEM_PROPERTIES.get(name)
+            if known is None:
+                properties[name] = value
+                continue
+        system[known] = value or ""
     return system, properties
 
 
 def _decoded(text: str) -> str:
     if "%" not in text:
         return text
+    return _decoded_before(text) if len(text) <= _SHORT else _unquoted(text)
+
+
+_SHORT = 64  # characters; longer ones are not remembered, so that the memory is bounded
+
+
+@lru_cache(maxsize=4096)
+def _decoded_before(text: str) -> str:
+    return _unquoted(text)
+
+
+def _unquoted(text: str) -> str:
     try:
         # unquote, not unquote_plus: a '+' in a topic means itself.
         return unquote(text, errors="strict")

@@ -17,6 +17,8 @@
 # %%
 import threading
 import time
+from datetime import UTC, datetime
+from itertools import islice
 
 from azure.eventhub import EventHubConsumerClient
 from azure.iot.device import IoTHubDeviceClient, Message
@@ -24,6 +26,7 @@ from azure.iot.hub import IoTHubRegistryManager
 
 from iotedge_lab import Lab
 from iotedge_lab.car import drives
+from iotedge_lab.car.powertrain import RPM_PER_MPH
 from iotedge_lab.show import plots, tables
 from iotedge_lab.show.exercises import car_simulator as exercise
 
@@ -40,11 +43,11 @@ lab
 # %% [markdown]
 # ## A drive
 #
-# `car.csv` holds what a car's sensors said, about ten times a second. Your own recording works too, if it has the
-# same eleven columns: change the path.
+# `car.csv` holds what a car's sensors said, ten times a second and more. Your own recording works too, if it has
+# the same eleven columns: put its path here.
 
 # %%
-CAR_CSV = "../data/car.csv"
+CAR_CSV = drives.car_csv()
 drive = drives.load(CAR_CSV)
 tables.first_rows(drive)
 
@@ -59,12 +62,12 @@ plots.speed_over_time(drive)
 # have?
 
 # %%
-plots.rpm_over_speed(drive)
+plots.rpm_over_speed(drive, rpm_per_mph=RPM_PER_MPH)
 
 # %% [markdown]
 # **What just happened?** In one gear, engine speed is a fixed multiple of road speed: a straight line through the
-# origin. Each line is a gear; dots between the lines are gear changes and the slip when starting off. A model
-# that predicts speed will have to find these lines.
+# origin. The dots between the lines are changes of gear, slip when starting off, and the logger, which reads each
+# value about once a second. A model that predicts speed will have to find these lines.
 
 # %%
 plots.route_map(drive)
@@ -86,7 +89,7 @@ def gigabytes_per_day(message_bytes, messages_per_second):
 exercise.check_gigabytes_per_day(gigabytes_per_day)
 
 # %%
-rows = drives.rows(drive)[:60]
+rows = list(islice(drives.resample(drives.rows(CAR_CSV), hz=1), 60))
 size = len(rows[0].to_json())
 print(f"one row is {size} bytes")
 print(f"at  1 a second: {gigabytes_per_day(size, 1):.3f} GB a day")
@@ -142,10 +145,11 @@ exercise.check_to_message(to_message)
 # %% [markdown]
 # ## Send
 #
-# Sixty rows, twenty a second (a car sends at 1 Hz; you need not wait so long). `send_message` returns when the hub
-# has stored the message and said so.
+# Sixty rows: a minute of driving at one row a second, sent twenty times as fast. `send_message` returns when the
+# hub has stored the message and said so.
 
 # %%
+began = datetime.now(UTC)
 for row in rows:
     car.send_message(to_message(row))
     time.sleep(0.05)
@@ -175,14 +179,16 @@ def read(partition, **position):
 
 
 # %% [markdown]
-# **Predict:** the hub has more than one partition. Over how many will the sixty messages of one car be spread?
+# A position is a time, a sequence number, or `"-1"` for the oldest event that the hub still has.
+#
+# **Predict:** the hub has more than one partition. Over how many will the messages of one car be spread?
 
 # %%
 with EventHubConsumerClient.from_connection_string(
     lab.events_connection_string, consumer_group="$Default", eventhub_name=lab.events_name
 ) as consumer:
     partitions = consumer.get_partition_ids()
-received = {partition: read(partition, starting_position="-1") for partition in partitions}
+received = {partition: read(partition, starting_position=began) for partition in partitions}
 {partition: len(events) for partition, events in received.items()}
 
 # %% [markdown]
@@ -198,8 +204,8 @@ assert [event.body_as_str() for event in received[home]] == [row.to_json() for r
 plots.speed_over_time(tables.bodies(received[home]))
 
 # %% [markdown]
-# Each row came back, unchanged and in order: the `assert` says so, the picture shows the first seconds of the
-# drive again.
+# Each row came back, unchanged and in order: the `assert` says so, the picture shows the first minute of
+# the drive.
 #
 # ### Exercise 3: go on where you stopped
 #

@@ -41,7 +41,8 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(RUN_SECONDS + 90),
     pytest.mark.skipif(
-        CHROMIUM is None, reason=f"no Chromium at {_ASKED}; install it or set IOTEDGE_LAB_CHROMIUM to its path"
+        CHROMIUM is None,
+        reason=f"no Chromium at {_ASKED}; install it or set IOTEDGE_LAB_CHROMIUM to its path",
     ),
 ]
 
@@ -87,7 +88,9 @@ def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path
 def jupyterlab(tmp_path: Path) -> Iterator[str]:
     """JupyterLab's address, on a copy of the notebooks: autosave must not touch the committed ones."""
     root = tmp_path / "copy"
-    shutil.copytree(NOTEBOOKS, root / "notebooks", ignore=shutil.ignore_patterns("source", "conftest.py", ".*"))
+    shutil.copytree(
+        NOTEBOOKS, root / "notebooks", ignore=shutil.ignore_patterns("source", "conftest.py", ".*")
+    )
     shutil.copytree(ROOT / "data", root / "data")
     settings = tmp_path / "settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
@@ -151,7 +154,8 @@ def _open(page: Page, url: str, notebook: str) -> None:
     page.wait_for_function("() => window.jupyterapp")
     page.evaluate("() => jupyterapp.restored")
     page.wait_for_function(
-        "() => jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'", timeout=60_000
+        "() => jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+        timeout=60_000,
     )
 
 
@@ -166,8 +170,10 @@ def _screenshot(page: Page, name: str) -> None:
 
 
 @pytest.mark.parametrize("notebook", ["03_car_simulator"])
-def test_the_notebook_runs_to_its_end_in_the_browser(jupyterlab: str, browser: Browser, notebook: str) -> None:
-    """Run All succeeds with unsolved exercises, solutions stay collapsed, pictures are drawn with alt text."""
+def test_the_notebook_runs_to_its_end_in_the_browser(
+    jupyterlab: str, browser: Browser, notebook: str
+) -> None:
+    """Run All succeeds with open exercises, solutions stay collapsed, pictures are drawn with alt text."""
     page = browser.new_page(viewport={"width": 1200, "height": 900})
     _open(page, jupyterlab, f"{notebook}.ipynb")
     succeeded = page.evaluate(RUN_ALL, RUN_SECONDS * 1000)

@@ -40,7 +40,11 @@ def test_start_hands_over_to_the_server() -> None:
     """`start` ends with exec "$@", and the command that it is given runs in its place, with its arguments."""
     assert _lines("start")[-1] == 'exec "$@"'
     said = subprocess.run(
-        [BINDER / "start", "printf", "%s|", "a b", "c"], capture_output=True, text=True, check=True, timeout=10
+        [BINDER / "start", "printf", "%s|", "a b", "c"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
     )
     assert said.stdout == "a b|c|"
 
@@ -52,7 +56,7 @@ def test_requirements_are_those_of_the_top_and_the_package_itself() -> None:
 
 
 def test_the_python_is_one_that_the_package_takes() -> None:
-    """runtime.txt pins a Python in the form that repo2docker reads, at or above requires-python's lower end."""
+    """runtime.txt pins a Python in the form that repo2docker reads, no older than requires-python allows."""
     match = re.fullmatch(r"python-(\d+)\.(\d+)", _lines("runtime.txt")[0])
     assert match is not None
     project = (NOTEBOOKS.parent / "pyproject.toml").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
-from notebooks.source.make import __main__ as maker
+from notebooks.source.make import command as maker
 from notebooks.source.make import hygiene
 from notebooks.source.make.execute import (
     WIDGET_VIEW,

@@ -116,10 +116,12 @@ def test_both_axes_carry_units(drive: pd.DataFrame, monkeypatch: pytest.MonkeyPa
 
 
 def test_gear_lines_are_drawn_where_the_ratios_are_known(drive: pd.DataFrame) -> None:
-    """With ratios the picture differs and its alt text counts the guide lines."""
+    """With ratios the picture differs, and its alt text counts the lines and the rows that lie on one."""
     guided = plots.rpm_over_speed(drive, rpm_per_mph=(54.0, 41.8))
     assert guided.png != plots.rpm_over_speed(drive).png
-    assert "mark 2 gears" in guided.alt
+    assert "mark 2 gears; 100% of the rows above 12 mph" in guided.alt
+    assert "0% of the rows above 12 mph" in plots.rpm_over_speed(drive, rpm_per_mph=(20.0,)).alt
+    assert "0% of the rows above 12 mph" in plots.rpm_over_speed(drive.head(10), rpm_per_mph=(54.0,)).alt
 
 
 def test_a_picture_needs_alt_text_and_escapes_it(tmp_path: Path) -> None:

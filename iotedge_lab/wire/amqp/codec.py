@@ -53,6 +53,7 @@ Decoder: TypeAlias = "Callable[[bytes, int, int], tuple[Any, int]]"
 
 
 def enc_uint(value: int, _depth: int = 0) -> bytes:
+    """A uint with its constructor; struct.error where it does not fit."""
     if value == 0:
         return b"\x43"
     if 0 < value < 256:
@@ -61,6 +62,7 @@ def enc_uint(value: int, _depth: int = 0) -> bytes:
 
 
 def enc_ulong(value: int, _depth: int = 0) -> bytes:
+    """A ulong with its constructor; struct.error where it does not fit."""
     if value == 0:
         return b"\x44"
     if 0 < value < 256:
@@ -77,17 +79,20 @@ def _enc_long(value: int, _depth: int = 0) -> bytes:
 
 
 def enc_bytes(value: bytes, _depth: int = 0) -> bytes:
+    """A binary with its constructor."""
     size = len(value)
     return b"\xa0" + _SMALL[size] + value if size < 256 else b"\xb0" + _I.pack(size) + value
 
 
 def enc_str(value: str, _depth: int = 0) -> bytes:
+    """A string with its constructor; UnicodeEncodeError where it holds lone surrogates."""
     raw = value.encode()
     size = len(raw)
     return b"\xa1" + _SMALL[size] + raw if size < 256 else b"\xb1" + _I.pack(size) + raw
 
 
 def enc_symbol(value: str, _depth: int = 0) -> bytes:
+    """A symbol with its constructor; UnicodeEncodeError where it is not ASCII."""
     raw = value.encode("ascii")
     size = len(raw)
     return b"\xa3" + _SMALL[size] + raw if size < 256 else b"\xb3" + _I.pack(size) + raw

@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from iotedge_lab.errors import ProtocolViolation
+from iotedge_lab.wire.amqp.composite import PERFORMATIVES, decode_composite
 from iotedge_lab.wire.amqp.conditions import (
     INVALID_FIELD,
     NOT_ALLOWED,
@@ -47,7 +48,6 @@ from iotedge_lab.wire.amqp.frames import (
 )
 from iotedge_lab.wire.amqp.limits import Limits
 from iotedge_lab.wire.amqp.performatives import (
-    PERFORMATIVES,
     Attach,
     Begin,
     Close,
@@ -58,7 +58,6 @@ from iotedge_lab.wire.amqp.performatives import (
     Flow,
     Open,
     Transfer,
-    decode_composite,
 )
 from iotedge_lab.wire.amqp.sasl import SaslLayer
 from iotedge_lab.wire.amqp.session import Session
@@ -146,7 +145,7 @@ class AmqpConnection:
     # What applications call
 
     def start(self) -> None:
-        """Client: send the first header; with SASL, SaslMechanisms comes next. Raises WrongState otherwise."""
+        """Client: send the first header; with SASL, SaslMechanisms comes next. Else: WrongState."""
         if self.role is not Role.CLIENT or self.state is not ConnectionState.START or self.out:
             raise WrongState("only a client starts, and once")
         if self._with_sasl:
@@ -411,7 +410,9 @@ class AmqpConnection:
         self._step(Signal.RECV_OPEN)
         if theirs.max_frame_size < MIN_MAX_FRAME_SIZE:
             raise AmqpViolation(
-                f"max-frame-size {theirs.max_frame_size} is below {MIN_MAX_FRAME_SIZE}", "2.7.1", INVALID_FIELD
+                f"max-frame-size {theirs.max_frame_size} is below {MIN_MAX_FRAME_SIZE}",
+                "2.7.1",
+                INVALID_FIELD,
             )
         # What we write has to fit the peer, and is cut no larger than what we ourselves would take.
         self.remote_max_frame_size = min(theirs.max_frame_size, self.limits.max_frame_size)
@@ -460,7 +461,7 @@ class AmqpConnection:
         self._ended_channels.add(remote_channel)
 
     def _free_channel(self, wanted: int | None) -> int:
-        """A channel for our side: the peer's own number where it is free, which is easy to read in a trace."""
+        """A channel for our side: the peer's own number where it is free: easy to read in a trace."""
         highest = min(self.limits.channel_max, self._remote_channel_max)
         if wanted is not None and wanted <= highest and wanted not in self._by_channel:
             return wanted

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from iotedge_lab.wire.amqp.link import Link, ReceiverLink, SenderLink
+    from iotedge_lab.wire.amqp.link import Link
     from iotedge_lab.wire.amqp.performatives import Error
+    from iotedge_lab.wire.amqp.receiver import ReceiverLink
+    from iotedge_lab.wire.amqp.sender import SenderLink
     from iotedge_lab.wire.amqp.session import Session
     from iotedge_lab.wire.amqp.types import Symbol
 
@@ -134,7 +136,7 @@ class DeliverySettled:
 
 @dataclass(frozen=True, slots=True)
 class LinkDetached:
-    """A link is gone: the peer detached it (answered already), confirmed our detach, or what held it ended."""
+    """A link is gone: the peer detached it (answered already), confirmed ours, or what held it ended."""
 
     link: Link
     closed: bool

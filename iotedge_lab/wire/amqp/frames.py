@@ -8,8 +8,8 @@ from __future__ import annotations
 import struct
 from typing import Any, Final, NamedTuple
 
+from iotedge_lab.wire.amqp.composite import encode_composite
 from iotedge_lab.wire.amqp.conditions import FRAMING_ERROR, AmqpViolation
-from iotedge_lab.wire.amqp.performatives import encode_composite
 
 AMQP_HEADER: Final = b"AMQP\x00\x01\x00\x00"
 TLS_HEADER: Final = b"AMQP\x02\x01\x00\x00"

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from iotedge_lab.wire.amqp.conditions import WrongState
 from iotedge_lab.wire.amqp.events import LinkDetached
-from iotedge_lab.wire.amqp.performatives import Attach, Described, Detach, Error, Source, Target
+from iotedge_lab.wire.amqp.performatives import Attach, Detach, Error, Source, Target
 from iotedge_lab.wire.amqp.states import LINK_TRANSITIONS, LinkSignal, LinkState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from iotedge_lab.wire.amqp.session import Session
+    from iotedge_lab.wire.amqp.types import Described
 
 # snd-settle-mode (2.8.2)
 SND_UNSETTLED: Final = 0
@@ -222,7 +223,11 @@ class Link:
             # The peer gave up before the application had answered: its attach is owed an answer all the same.
             self.step(LinkSignal.SEND_ATTACH)
             self._write_attach(
-                None if self.is_sender else self.source, self.target if self.is_sender else None, None, None, None
+                None if self.is_sender else self.source,
+                self.target if self.is_sender else None,
+                None,
+                None,
+                None,
             )
         answers_ours = self.state is LinkState.DETACH_SENT
         self.session.forget_deliveries(self)

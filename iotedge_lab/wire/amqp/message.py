@@ -24,7 +24,8 @@ from iotedge_lab.wire.amqp.codec import (
     encode_value,
     wrap_map,
 )
-from iotedge_lab.wire.amqp.performatives import Header, Properties, decode_composite, encode_composite
+from iotedge_lab.wire.amqp.composite import decode_composite, encode_composite
+from iotedge_lab.wire.amqp.performatives import Header, Properties
 from iotedge_lab.wire.amqp.types import Symbol, ULong
 
 if TYPE_CHECKING:
@@ -229,6 +230,7 @@ class EventEncoder:
         offset: str,
         enqueued_ms: int,
         body: bytes,
+        *,
         application_properties: Mapping[str, str] | None = None,
         properties: Properties | bytes | None = None,
     ) -> bytes:
@@ -242,7 +244,14 @@ class EventEncoder:
         try:
             where = enc_str(offset)
             head = self._pack(
-                self._head, fixed + len(where), count, tail, sequence_number, _ENQUEUED_KEY, enqueued_ms, _OFFSET_KEY
+                self._head,
+                fixed + len(where),
+                count,
+                tail,
+                sequence_number,
+                _ENQUEUED_KEY,
+                enqueued_ms,
+                _OFFSET_KEY,
             )
         except (struct.error, ValueError, AttributeError) as error:
             raise UsageError(f"sequence number, offset or time of an event does not fit: {error}") from error

@@ -13,14 +13,7 @@ from iotedge_lab.wire.amqp.conditions import (
 )
 from iotedge_lab.wire.amqp.events import LinkDrained, MessageReceived
 from iotedge_lab.wire.amqp.link import RCV_SECOND, Link
-from iotedge_lab.wire.amqp.performatives import (
-    ACCEPTED,
-    DELIVERY_TAG_LIMIT,
-    Attach,
-    Error,
-    Flow,
-    Transfer,
-)
+from iotedge_lab.wire.amqp.performatives import ACCEPTED, DELIVERY_TAG_LIMIT, Attach, Error, Flow, Transfer
 from iotedge_lab.wire.amqp.serial import MASK
 from iotedge_lab.wire.amqp.states import LinkState
 

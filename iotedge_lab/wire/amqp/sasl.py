@@ -1,4 +1,4 @@
-"""SASL as AMQP carries it (part 5, section 5.3): its exchange, outcome codes, the PLAIN response (RFC 4616)."""
+"""SASL as AMQP carries it (part 5, section 5.3): its exchange, its outcomes, PLAIN (RFC 4616)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iotedge_lab.errors import ProtocolViolation
+from iotedge_lab.wire.amqp.composite import SASL_FRAMES, decode_composite
 from iotedge_lab.wire.amqp.conditions import NOT_ALLOWED, AmqpViolation, WrongState
 from iotedge_lab.wire.amqp.events import SaslChallenge, SaslInit, SaslMechanisms, SaslOutcome, SaslResponse
 from iotedge_lab.wire.amqp.frames import SASL_HEADER, TYPE_SASL, encode_frame
 from iotedge_lab.wire.amqp.performatives import (
-    SASL_FRAMES,
     SaslChallengeFrame,
     SaslInitFrame,
     SaslMechanismsFrame,
     SaslOutcomeFrame,
     SaslResponseFrame,
-    decode_composite,
 )
 from iotedge_lab.wire.amqp.states import Role, SaslState
 
@@ -168,7 +167,9 @@ class SaslLayer:
         if isinstance(frame, SaslOutcomeFrame) and state is SaslState.OUTCOME:
             self.state = SaslState.FAILED if frame.code else SaslState.DONE
             return SaslOutcome(frame.code)
-        raise AmqpViolation(f"{type(frame).__name__} in SASL state {state.value!r}", "part 5, 5.3.2", NOT_ALLOWED)
+        raise AmqpViolation(
+            f"{type(frame).__name__} in SASL state {state.value!r}", "part 5, 5.3.2", NOT_ALLOWED
+        )
 
     def _expect(self, state: SaslState, right_role: bool, when: str) -> None:
         if self.state is not state or not right_role:

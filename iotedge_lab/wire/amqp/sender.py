@@ -1,4 +1,4 @@
-"""The sending end of a link: credit, deliveries and their frames (part 2, sections 2.6.7, 2.6.12 and 2.6.14)."""
+"""The sending end of a link: credit, deliveries and their frames (part 2, 2.6.7, 2.6.12, 2.6.14)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import struct
 from typing import TYPE_CHECKING, ClassVar
 
 from iotedge_lab.errors import UsageError
+from iotedge_lab.wire.amqp.composite import encode_composite
 from iotedge_lab.wire.amqp.conditions import NoCredit, NotAttached
 from iotedge_lab.wire.amqp.events import CreditGranted
 from iotedge_lab.wire.amqp.frames import FRAME_HEAD
 from iotedge_lab.wire.amqp.link import SND_MIXED, SND_SETTLED, Link
-from iotedge_lab.wire.amqp.performatives import DELIVERY_TAG_LIMIT, Flow, Transfer, encode_composite
+from iotedge_lab.wire.amqp.performatives import DELIVERY_TAG_LIMIT, Flow, Transfer
 from iotedge_lab.wire.amqp.serial import MASK, distance
 from iotedge_lab.wire.amqp.states import LinkState
 from iotedge_lab.wire.amqp.types import UInt
@@ -64,7 +65,7 @@ class SenderLink(Link):
         delivery_tag: bytes | None = None,
         message_format: int = 0,
     ) -> int:
-        """Send one encoded message, in as many frames as the peer's frame size asks for; gives its delivery id.
+        """Send one encoded message, in as many frames as it needs; gives its delivery id.
 
         `settled` None follows the link's snd-settle-mode (mixed: unsettled). Frames that the session's window
         has no room for wait in the engine. Without a tag, the delivery id makes one.

@@ -149,7 +149,14 @@ class Session:
         Raises WrongState where the session has ended or has a sender of that name.
         """
         link = SenderLink(self, name, self._new_handle(name, True), is_local=True)
-        self._attach(link, source or Source(), target, properties, snd_settle_mode, rcv_settle_mode)
+        self._attach(
+            link,
+            source or Source(),
+            target,
+            properties=properties,
+            snd_settle_mode=snd_settle_mode,
+            rcv_settle_mode=rcv_settle_mode,
+        )
         return link
 
     def attach_receiver(
@@ -164,7 +171,14 @@ class Session:
     ) -> ReceiverLink:
         """Attach a link on which we receive; then `grant` credit. See `attach_sender`."""
         link = ReceiverLink(self, name, self._new_handle(name, False), is_local=True)
-        self._attach(link, source, target or Target(), properties, snd_settle_mode, rcv_settle_mode)
+        self._attach(
+            link,
+            source,
+            target or Target(),
+            properties=properties,
+            snd_settle_mode=snd_settle_mode,
+            rcv_settle_mode=rcv_settle_mode,
+        )
         return link
 
     def end(self, error: Error | None = None) -> None:
@@ -185,6 +199,7 @@ class Session:
         link: Link,
         source: Source,
         target: Target,
+        *,
         properties: Mapping[Any, Any] | None,
         snd_settle_mode: int,
         rcv_settle_mode: int,

@@ -83,12 +83,15 @@ class MqttServer:
     `max_packet_size` is the greatest Remaining Length accepted from the client, in bytes.
     """
 
-    __slots__ = ("_reader", "_said_farewell", "connect", "state")
+    __slots__ = ("_allowed", "_reader", "_said_farewell", "connect", "state")
 
     def __init__(self, max_packet_size: int = p.MAX_REMAINING_LENGTH) -> None:
         self._reader = PacketReader(max_packet_size)
         self._said_farewell = False
         self.state = ServerState.NEW
+        self._allowed = RECEIVED[
+            ServerState.NEW
+        ]  # kept, as hashing an enum costs more than reading a PUBLISH
         self.connect: p.Connect | None = None
         """The CONNECT, once it has come; the will is in it."""
 
@@ -111,16 +114,15 @@ class MqttServer:
         after a DISCONNECT give one `Violation`.
         """
         events = self._reader.feed(data)
-        state = self.state
         for index, event in enumerate(events):
-            following = RECEIVED[state].get(type(event))
+            following = self._allowed.get(type(event))
             if following is None:
                 if not isinstance(event, p.Violation):
-                    events[index:] = [_violation(state, event)]
+                    events[index:] = [_violation(self.state, event)]
                 self._close()
                 return events
-            if following is not state:
-                state = self.state = following
+            if following is not self.state:
+                self._enter(following)
                 if isinstance(event, p.Connect):
                     self.connect = event
                 elif isinstance(event, p.Disconnect):
@@ -142,7 +144,7 @@ class MqttServer:
         if following is None:
             raise UsageError(f"CONNACK {code.name} cannot be sent in state {self.state.value}.")
         data = e.encode(p.ConnAck(code, session_present))
-        self.state = following
+        self._enter(following)
         if following is ServerState.CLOSED:
             self._close()
         return data
@@ -185,8 +187,12 @@ class MqttServer:
         if self.state is not ServerState.OPEN:
             raise UsageError(f"Nothing but a CONNACK can be sent in state {self.state.value} [MQTT-3.2.0-1].")
 
+    def _enter(self, state: ServerState) -> None:
+        self.state = state
+        self._allowed = RECEIVED[state]
+
     def _close(self) -> None:
-        self.state = ServerState.CLOSED
+        self._enter(ServerState.CLOSED)
         self._said_farewell = False
         self._reader.dead = True
 

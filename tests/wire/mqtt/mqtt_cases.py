@@ -34,7 +34,10 @@ CASES = {
         p.Publish("a", b"x", 1, retain=True, packet_id=10),
         b"\x33\x06\x00\x01a\x00\x0ax",
     ),
-    "publish, QoS 2": (p.Publish("ä/😀", b"x", 2, packet_id=65_535), b"\x34\x0c\x00\x07\xc3\xa4/\xf0\x9f\x98\x80\xff\xffx"),
+    "publish, QoS 2": (
+        p.Publish("ä/😀", b"x", 2, packet_id=65_535),
+        b"\x34\x0c\x00\x07\xc3\xa4/\xf0\x9f\x98\x80\xff\xffx",
+    ),
     "puback": (p.PubAck(1), b"\x40\x02\x00\x01"),
     "pubrec": (p.PubRec(256), b"\x50\x02\x01\x00"),
     "pubrel": (p.PubRel(2), b"\x62\x02\x00\x02"),

@@ -1,5 +1,7 @@
 """Packets to bytes and back, whole and in pieces, right and wrong."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -107,8 +109,14 @@ VIOLATIONS = {
     "will QoS without will": (b"\x10\x0d\x00\x04MQTT\x04\x0a\x00\x3c\x00\x01a", "MQTT-3.1.2-13"),
     "will RETAIN without will": (b"\x10\x0d\x00\x04MQTT\x04\x22\x00\x3c\x00\x01a", "MQTT-3.1.2-13"),
     "will QoS 3": (b"\x10\x12\x00\x04MQTT\x04\x1e\x00\x3c\x00\x01a\x00\x01t\x00\x00", "MQTT-3.1.2-14"),
-    "will topic with a wildcard": (b"\x10\x12\x00\x04MQTT\x04\x06\x00\x3c\x00\x01a\x00\x01#\x00\x00", "MQTT-3.3.2-2"),
-    "password without user name": (b"\x10\x10\x00\x04MQTT\x04\x42\x00\x3c\x00\x01a\x00\x01p", "MQTT-3.1.2-22"),
+    "will topic with a wildcard": (
+        b"\x10\x12\x00\x04MQTT\x04\x06\x00\x3c\x00\x01a\x00\x01#\x00\x00",
+        "MQTT-3.3.2-2",
+    ),
+    "password without user name": (
+        b"\x10\x10\x00\x04MQTT\x04\x42\x00\x3c\x00\x01a\x00\x01p",
+        "MQTT-3.1.2-22",
+    ),
     "CONNECT cut in its client id": (b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x02a", "3.1"),
     "CONNECT without its user name": (b"\x10\x0d\x00\x04MQTT\x04\x82\x00\x3c\x00\x01a", "3.1"),
     "CONNECT and more": (b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a!", "3.1"),
@@ -227,15 +235,15 @@ def test_every_flipped_byte_of_an_exchange():
     """However a byte is broken, events or a violation come out, the same whole and in pieces."""
     violations = 0
     for index in range(len(EXCHANGE)):
-        for mask in (0xFF, 0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80):
+        for mask in (0xFF, 0x01, 0x10, 0x80):
             data = bytearray(EXCHANGE)
             data[index] ^= mask
             whole = singles(PacketReader(1000).feed(data))
             reader = PacketReader(1000)
-            pieces = [event for at in range(0, len(data), 3) for event in reader.feed(data[at : at + 3])]
+            pieces = [event for at in range(0, len(data), 7) for event in reader.feed(data[at : at + 7])]
             assert singles(pieces) == whole
             violations += any(isinstance(event, p.Violation) for event in whole)
-    assert violations > 100
+    assert violations > 50
 
 
 WRONG_TO_SEND = {
@@ -329,7 +337,7 @@ packets = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(packets, max_size=12), st.data())
 def test_whatever_is_written_is_read(sent, data):
     """Packets cut at any places come out as they went in, in their order."""
@@ -342,7 +350,7 @@ def test_whatever_is_written_is_read(sent, data):
     assert singles(events) == sent
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=4))
 def test_noise_never_raises(noise, cuts):
     """Arbitrary bytes give events and at most one violation, at the end."""
@@ -352,6 +360,6 @@ def test_noise_never_raises(noise, cuts):
     again = PacketReader(1000)
     pieces = []
     marks = sorted({0, len(noise), *(cut for cut in cuts if cut < len(noise))})
-    for start, end in zip(marks, marks[1:], strict=False):
+    for start, end in pairwise(marks):
         pieces += again.feed(noise[start:end])
     assert singles(pieces) == singles(events)

@@ -126,11 +126,12 @@ def test_a_topic_that_reaches_into_the_next_message():
 
 short = st.sampled_from(("t", "t", "t", "uu", "ä/b"))
 run_messages = st.lists(
-    st.tuples(short, st.sampled_from((b"", b"x", b"x", b"yy", b"z" * 150)), st.integers(1, 65_535)), max_size=40
+    st.tuples(short, st.sampled_from((b"", b"x", b"x", b"yy", b"z" * 150)), st.integers(1, 65_535)),
+    max_size=40,
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(run_messages)
 def test_runs_equal_single_decoding(messages):
     """A run has what the field-by-field decoder finds in the same bytes."""
@@ -145,7 +146,7 @@ def test_runs_equal_single_decoding(messages):
         assert run.topics == tuple(topic.encode() for topic in changes)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(
         st.tuples(short, st.binary(max_size=200), st.integers(0, 2), st.integers(1, 65_535), st.booleans())
@@ -163,7 +164,15 @@ def test_a_stored_log_is_read_back(messages):
 
 @pytest.mark.parametrize(
     "tail",
-    [b"\x32", b"\x32\x80", b"\x32\x0a\x00\x01t", b"\xc0\x00", b"\x32\x03\x00\x01t", b"\x30\x02\x00\x09", b"\x30\x00"],
+    [
+        b"\x32",
+        b"\x32\x80",
+        b"\x32\x0a\x00\x01t",
+        b"\xc0\x00",
+        b"\x32\x03\x00\x01t",
+        b"\x30\x02\x00\x09",
+        b"\x30\x00",
+    ],
 )
 def test_a_damaged_log_is_told(tail):
     """What is not a complete PUBLISH raises, after what stands before it was handed out."""

@@ -1,4 +1,4 @@
-"""`python -m notebooks.source.make`: see the package's docstring."""
+"""The terminal command: which notebooks to make, and what to say of them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def _check(source: Path) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Make (or check) the notebooks that are named; 0 when all is well, 1 with complaints on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m notebooks.source.make", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m notebooks.source", description="Make the notebooks from their sources."
+    )
     parser.add_argument("names", nargs="*", help="beginnings of notebooks' names, such as 03; none: all")
     parser.add_argument("--check", action="store_true", help="write nothing, compare with the sources")
     options = parser.parse_args(arguments)
@@ -68,7 +70,3 @@ def main(arguments: list[str] | None = None) -> int:
         for complaint in complaints:
             _say(f"{source.stem}: {complaint}")
     return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,47 @@
+"""`iotedge-lab`: the lab from a terminal.
+
+One module holds each group of commands; they import the library only when they run, so that `--help` and
+shell completion answer at once.
+"""
+
+from __future__ import annotations
+
+import click
+
+from iotedge_lab import __version__
+from iotedge_lab.cli.app import LabGroup
+from iotedge_lab.cli.checkup import doctor
+from iotedge_lab.cli.demo import demo
+from iotedge_lab.cli.devices import device
+from iotedge_lab.cli.groups import consumer_group
+from iotedge_lab.cli.lifecycle import down, env, reset, status, up
+from iotedge_lab.cli.monitor import monitor
+from iotedge_lab.cli.workbooks import lab
+
+__all__ = ["main"]
+
+
+@click.group(cls=LabGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="iotedge-lab", message="%(prog)s %(version)s")
+def main() -> None:
+    r"""A local Azure IoT Hub for the official SDKs, and workbooks that teach IoT Edge with it.
+
+    \b
+    Start a hub, let this shell's programs find it, watch what arrives:
+      iotedge-lab up
+      eval "$(iotedge-lab env)"
+      iotedge-lab device create car1
+      iotedge-lab device connection-string car1
+      iotedge-lab monitor
+
+    The commands device, monitor and reset work on a hub on Azure too: set IOTHUB_CONNECTION_STRING (and
+    EVENTHUB_CONNECTION_STRING for monitor) to it. --state always means the local hub of that folder.
+
+    Something does not work? 'iotedge-lab doctor' finds out what, and says how to mend it.
+
+    Exit status: 0 done, 1 not done (standard error says why), 2 wrong command line, 130 Ctrl-C.
+    """
+
+
+for _command in (up, down, status, env, reset, monitor, device, consumer_group, doctor, lab, demo):
+    main.add_command(_command)

@@ -1,0 +1,76 @@
+"""`lab`: JupyterLab on the workbooks, with the hub running and its variables set."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from iotedge_lab.cli.app import state_option
+from iotedge_lab.errors import EnvironmentProblem, UsageError
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": True})
+@state_option
+@click.argument("jupyter_args", nargs=-1, type=click.UNPROCESSED, metavar="[JUPYTER ARGS]...")
+@click.pass_context
+def lab(ctx: click.Context, state_dir: Path | None, jupyter_args: tuple[str, ...]) -> None:
+    r"""Open JupyterLab on the workbooks, with the local hub running.
+
+    Starts the hub if it does not run, sets its variables (see 'iotedge-lab env') and becomes JupyterLab on the
+    folder notebooks/ of the current directory, or of the repository that this package lies in. The hub runs on
+    afterwards. With IOTHUB_CONNECTION_STRING set to a hub on Azure, nothing is started and the workbooks use that.
+
+    \b
+    Further arguments are JupyterLab's:
+      iotedge-lab lab --no-browser --port 9999
+    """
+    from iotedge_lab.lab import Lab
+
+    notebooks = find_notebooks(Path.cwd())
+    if find_spec("jupyterlab") is None:
+        raise EnvironmentProblem(
+            "JupyterLab is not installed in this environment. Install the workbooks' set: "
+            "pip install 'iotedge-lab[workbook]'"
+        )
+    opened = Lab.open(state_dir)
+    click.echo(f"hub {opened.hostname}; workbooks {notebooks}")
+    environment = os.environ | opened.env()
+    if state_dir is not None:
+        environment["IOTEDGE_LAB_STATE"] = str(opened.state_dir)
+    command = jupyter_command(notebooks, jupyter_args, root=_is_root())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if sys.platform == "win32":  # exec there returns to the shell while the new program still runs
+        ctx.exit(subprocess.call(command, env=environment))
+    os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
+
+
+def jupyter_command(notebooks: Path, arguments: tuple[str, ...], *, root: bool) -> list[str]:
+    """The command line: the person's arguments come last, so that they win."""
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={notebooks}"]
+    if root and "--allow-root" not in arguments:
+        command.append("--allow-root")  # JupyterLab refuses root without it: containers, CI
+    return [*command, *arguments]
+
+
+def find_notebooks(here: Path) -> Path:
+    """The folder of workbooks: `notebooks/` of `here`, `here` itself, or beside the package. Raises UsageError."""
+    beside = Path(__file__).resolve().parents[2] / "notebooks"
+    tried = [here / "notebooks", *([here] if here.name == "notebooks" else []), beside]
+    for folder in tried:
+        if folder.is_dir() and next(folder.glob("*.ipynb"), None) is not None:
+            return folder.resolve()
+    raise UsageError(
+        "no workbooks were found: there is no *.ipynb in "
+        + " or ".join(str(folder) for folder in dict.fromkeys(tried))
+        + ". Run this in a clone of the repository; the installed package alone holds no workbooks."
+    )
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
