@@ -34,7 +34,7 @@ lint: $(STAMP)    ## Style, types, and which room may import which
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-timing
+	@$(BIN)/lint-imports
 
 unit: $(STAMP)    ## The tests of the library
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests

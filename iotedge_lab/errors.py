@@ -112,6 +112,30 @@ class ModuleNotFound(ServiceError):
     status, code, name = 404, 404010, "ModuleNotFound"
 
 
+class DeviceNotOnline(ServiceError):
+    """404103: a direct method met a device that is not connected, or not listening for methods."""
+
+    status, code, name = 404, 404103, "DeviceNotOnline"
+
+
+class GatewayTimeout(ServiceError):
+    """504101: a device did not answer a direct method in time."""
+
+    status, code, name = 504, 504101, "GatewayTimeout"
+
+
+class MaximumQueueDepthExceeded(ServiceError):
+    """403004: a device has 50 cloud-to-device messages waiting, the most there may be."""
+
+    status, code, name = 403, 403004, "DeviceMaximumQueueDepthExceeded"
+
+
+class MessageLockLost(ServiceError):
+    """412002: a message was settled after its lock had ended."""
+
+    status, code, name = 412, 412002, "DeviceMessageLockLost"
+
+
 class DeviceAlreadyExists(ServiceError):
     """409001: create met an identity of that id."""
 

@@ -13,6 +13,9 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from iotedge_lab.broker.outbox import Outbox
+from iotedge_lab.wire.mqtt.filters import matches
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,10 +29,20 @@ class Session:
     epoch: int
     persistent: bool
     subscriptions: dict[str, int] = field(default_factory=dict)
+    outbox: Outbox = field(default_factory=Outbox)
+
+    def granted(self, topic: str) -> int | None:
+        """The QoS at which the client takes `topic`, or None if it is not subscribed (MQTT 3.1.1, 3.3.5)."""
+        found = [qos for topic_filter, qos in self.subscriptions.items() if matches(topic_filter, topic)]
+        return max(found, default=None)
 
 
 class Connection(Protocol):
     """A live connection, as the sessions see it."""
+
+    def deliver(self, topic: str, payload: bytes) -> bool:
+        """Send a message to the client, if it is subscribed to the topic; whether it was."""
+        ...
 
     def drop(self, reason: str) -> None:
         """Close it: a newer connection of the same identity has come, or the identity is gone."""
@@ -59,6 +72,7 @@ class Sessions:
         self._store = store
         self._new_epoch = new_epoch
         self._live: dict[tuple[str, str], tuple[Session, Connection]] = {}
+        self._outboxes: dict[tuple[str, str], Outbox] = {}  # of persistent sessions whose client is away
 
     def open(self, device: str, module: str, connection: Connection, *, clean: bool) -> tuple[Session, bool]:
         """The session for a new connection, and whether it was there before (CONNACK's session present).
@@ -69,6 +83,7 @@ class Sessions:
         if older is not None:
             older[1].drop("another connection of the same identity was opened")
         kept = self._store.load(device, module)
+        outbox = self._outboxes.pop((device, module), None)
         if clean:
             if kept is not None:
                 self._store.forget(device, module)
@@ -78,6 +93,7 @@ class Sessions:
             self._save(session)
         else:
             session = Session(device, module, kept[0], persistent=True, subscriptions=json.loads(kept[1]))
+            session.outbox = outbox or session.outbox
             present = True
         self._live[(device, module)] = (session, connection)
         return session, present
@@ -87,9 +103,13 @@ class Sessions:
         if clean and session.persistent:
             session.epoch = self._new_epoch()
             self._save(session)
-        current = self._live.get((session.device, session.module))
+        session.outbox.disconnected()
+        key = (session.device, session.module)
+        current = self._live.get(key)
         if current is not None and current[1] is connection:
-            del self._live[(session.device, session.module)]
+            del self._live[key]
+            if session.persistent and session.outbox:
+                self._outboxes[key] = session.outbox
 
     def subscribe(self, session: Session, topic_filter: str, qos: int) -> None:
         """Add a subscription; kept before this returns if the session is persistent."""

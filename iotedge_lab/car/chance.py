@@ -8,10 +8,12 @@ is rounded to a thousandth before it is used. Leaves out: tails beyond six stand
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from numpy.random import PCG64, Generator, SeedSequence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Choice = TypeVar("Choice")
 

@@ -8,12 +8,14 @@ lane changes, overtaking.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from iotedge_lab.car.route import STEP, Route
 from iotedge_lab.car.units import G
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LAG: Final = 0.55  # s, from wish to foot
 

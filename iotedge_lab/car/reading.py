@@ -1,6 +1,6 @@
 """Reading a car.csv of whatever make: encoding, delimiter, decimal mark and column order are found out.
 
-Understood: UTF-8 with or without byte order mark, UTF-16, Windows-1252; gzip; commas, semicolons, tabs or
+Understood: UTF-8 with or without byte order mark, UTF-16, Latin-1; gzip; commas, semicolons, tabs or
 bars; decimal points or commas, with thousands marks; quotes; `sep=;` before the header; columns in any order
 with others among them; blank lines. Timestamps are kept as they are, however irregular. Everything else gets
 a DataError with file, line, column and what to do. Leaves out: workbooks (.xlsx) and other units. Imports
@@ -15,24 +15,26 @@ import difflib
 import gzip
 import io
 import math
-import os
 import re
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from iotedge_lab.car.rows import COLUMNS, NUMBERS, CarRow
 from iotedge_lab.errors import DataError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
 
 DELIMITERS: Final = (",", ";", "\t", "|")
 SAMPLE: Final = 200  # rows looked at to learn the decimal mark
 
 _PLAIN_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _COMMA_DECIMAL: Final = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d*),\d+([eE][+-]?\d+)?")
-_COMMA_THOUSANDS: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
-_POINT_THOUSANDS: Final = re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?")
+_COMMA_THOUSANDS: Final = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
+_POINT_THOUSANDS: Final = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?")
 _MAGIC: Final = (
     (b"PK\x03\x04", "a ZIP archive or an Excel workbook"),
     (b"PAR1", "a Parquet file"),
@@ -69,8 +71,8 @@ class Table:
         width = len(self.header)
         for line in self.lines:
             cells = line.cells
-            if len(cells) < width:
-                cells = self._padded(line)
+            if len(cells) != width:
+                self._check_width(line)
             yield cells[time_place].strip(), [self._number(line, cells[place], place) for place in places]
 
     def rows(self) -> Iterator[CarRow]:
@@ -78,15 +80,16 @@ class Table:
         for time, numbers in self.values():
             yield CarRow(time, *numbers)
 
-    def _padded(self, line: Line) -> list[str]:
-        """A line that lacks cells only behind the eleven columns is read; any other was cut short."""
-        if len(line.cells) > max(self.places):
-            return line.cells
-        raise DataError(
-            f"{self.path}, line {line.number}: {len(line.cells)} cells where the header has "
-            f"{len(self.header)}. The line was cut short, or a cell with a comma in it is not quoted: "
-            "complete the line or delete it."
-        )
+    def _check_width(self, line: Line) -> None:
+        """A line may lack cells behind the eleven columns and have empty ones at its end, and nothing else."""
+        count, width = len(line.cells), len(self.header)
+        what = f"{self.path}, line {line.number}: {count} cells where the header has {width}."
+        if count <= max(self.places):
+            raise DataError(f"{what} The line was cut short: complete it or delete it.")
+        if any(cell.strip() for cell in line.cells[width:]):
+            raise DataError(
+                f"{what} Are its numbers written with commas? Then separate the cells with semicolons, or quote them."
+            )
 
     def _number(self, line: Line, cell: str, place: int) -> float:
         if not self.comma:
@@ -131,18 +134,19 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     header: Line | None = None
     lines: list[Line] = []
     reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True)
+    begin = skipped + 1
     try:
         for cells in reader:
+            line, begin = Line(begin, cells), reader.line_num + skipped + 1
             if not any(cell.strip() for cell in cells):
                 continue
-            line = Line(reader.line_num + skipped, cells)
             if header is None:
                 header = line
             else:
                 lines.append(line)
     except csv.Error as error:
         raise DataError(
-            f"{source}, line {reader.line_num + skipped}: {error}. A quote is probably not closed: correct the line."
+            f"{source}, line {begin}: {error}. A quote is probably not closed: correct the line."
         ) from error
     if header is None:
         raise DataError(f"{source} is empty; record again or choose another file.")
@@ -157,7 +161,9 @@ def _text(source: Path) -> str:
     try:
         data = source.read_bytes()
     except FileNotFoundError as error:
-        raise DataError(f"{source} does not exist; check the path (the working folder is {Path.cwd()}).") from error
+        raise DataError(
+            f"{source} does not exist; check the path (the working folder is {Path.cwd()})."
+        ) from error
     except IsADirectoryError as error:
         raise DataError(f"{source} is a folder; name a CSV file in it.") from error
     except OSError as error:
@@ -238,7 +244,9 @@ def _places(source: Path, header: Line) -> tuple[int, ...]:
     for column in COLUMNS:
         key = _key(column.header)
         if keys.count(key) > 1:
-            raise DataError(f"{where}: column {column.header!r} is there twice; rename or delete one of the two.")
+            raise DataError(
+                f"{where}: column {column.header!r} is there twice; rename or delete one of the two."
+            )
         if key in keys:
             places.append(keys.index(key))
         else:

@@ -9,13 +9,16 @@ drawn by chance).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from iotedge_lab.car.chance import Chance
 from iotedge_lab.car.units import EARTH_RADIUS, MPS_PER_MPH
 from iotedge_lab.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from iotedge_lab.car.chance import Chance
 
 Kind = Literal["city", "suburban", "highway"]
 
@@ -81,7 +84,8 @@ class Route:
     """A road as lists with one entry a metre (`STEP`), all of one length.
 
     cap: m/s, what limit and traffic allow; curvature: 1/m, positive to the left; grade: rise over run;
-    camber: fall of the road to the left, m/m; latitude and longitude: degrees; heading is from the east, counter-clockwise, in radians.
+    camber: what the road's sideways slope adds to the lateral sensor, g; latitude and longitude: degrees;
+    heading: radians from the east, counter-clockwise.
     """
 
     kind: Kind

@@ -82,16 +82,22 @@ class CarRow:
         Raises DataError that names the key which is missing or is no number.
         """
         if not isinstance(values, dict):
-            raise DataError(f"A row is a JSON object with the keys {', '.join(ROW_NAMES)}, not {values!r:.60}.")
+            raise DataError(
+                f"A row is a JSON object with the keys {', '.join(ROW_NAMES)}, not {str(values)[:40]!r}."
+            )
         missing = [name for name in ROW_NAMES if name not in values]
         if missing:
             raise DataError(f"The row lacks {', '.join(missing)}; send all of {', '.join(ROW_NAMES)}.")
         numbers = []
         for name in NUMBERS:
             value = values[name]
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise DataError(f"The row's {name} is {value!r:.60}; send a finite number.")
-            numbers.append(float(value))
+            try:
+                number = math.nan if isinstance(value, bool | str) else float(value)
+            except (TypeError, OverflowError):
+                number = math.nan
+            if not math.isfinite(number):
+                raise DataError(f"The row's {name} is {str(value)[:40]!r}; send a finite number.")
+            numbers.append(number)
         return cls(str(values["time"]), *numbers)
 
     @classmethod
@@ -112,4 +118,4 @@ NUMBERS: Final = ROW_NAMES[1:]
 def _number(value: float) -> str:
     """The shortest text that reads back to the same number; whole numbers without `.0`."""
     text = repr(float(value))
-    return text[:-2] if text.endswith(".0") else text
+    return text.removesuffix(".0")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from iotedge_lab.car.chance import Chance
 from iotedge_lab.car.route import STEP
-from iotedge_lab.car.rows import NUMBERS, CarRow
+from iotedge_lab.car.rows import COLUMNS, NUMBERS, CarRow
 from iotedge_lab.car.units import EARTH_RADIUS, METRES_PER_MILE, MPS_PER_MPH, G
 from iotedge_lab.car.vehicle import DT, Motion
 
@@ -30,10 +30,7 @@ CLOSEST: Final = 55e-6  # s; polls closer to another row than this share it
 POLL: Final = 1.08  # s between two readings of one value over the diagnostic bus
 FIX: Final = 1.0  # s between two positions of the satellite receiver, and readings of the motion sensor
 
-DECIMALS: Final = {
-    "seconds": 6, "latitude": 6, "longitude": 6, "distance": 2, "speed": 3, "steering_angle": 1,
-    "throttle_position": 0, "engine_rpm": 0, "lateral_gs": 2, "acceleration_gs": 2,
-}  # fmt: skip
+DECIMALS: Final = {column.name: column.decimals for column in COLUMNS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +100,16 @@ def record_merged(motion: Motion, start: datetime) -> list[CarRow]:
     times = _merged(grid, [fixes, *polls.values()])
     for name, values in signals.values.items():
         knots = polls.get(name, fixes)
-        seen = _line(knots, signals.time, values)
-        if name == "speed":
-            seen = np.floor(seen / 0.625 + 0.5) * 0.625  # the bus carries steps of about 1 km/h
-        elif name in ("throttle_position", "engine_rpm"):
-            seen = np.floor(seen + 0.5)
-        columns[name] = _line(times, knots, seen)
+        columns[name] = _line(times, knots, _on_the_bus(name, _line(knots, signals.time, values)))
     return _rows(times, columns, start)
+
+
+def _on_the_bus(name: str, values: Array) -> Array:
+    """The steps in which the diagnostic bus carries a value: about 1 km/h, whole per cent, whole rpm."""
+    step = {"speed": 0.625, "throttle_position": 1.0, "engine_rpm": 1.0}.get(name)
+    if step is None:
+        return values
+    return np.asarray(np.floor(values / step + 0.5) * step, dtype=np.float64)
 
 
 def _polls(end: float, period: float, phase: float, jitter: float, chance: Chance) -> Array:

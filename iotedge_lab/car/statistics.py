@@ -6,8 +6,7 @@ to them. `python -m iotedge_lab.car.make_data --statistics` writes the table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,9 @@ from iotedge_lab.car.powertrain import RPM_PER_MPH
 from iotedge_lab.car.rows import NUMBERS, CarRow
 from iotedge_lab.car.units import MPS_PER_MPH, G
 from iotedge_lab.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 Array = NDArray[np.float64]
 
@@ -65,7 +67,9 @@ def describe(drives: Sequence[Sequence[CarRow]]) -> dict[str, float]:
     Raises UsageError for drives shorter than 30 s.
     """
     if not drives or min(len(rows) for rows in drives) < 30 * HZ:
-        raise UsageError(f"These statistics need drives of at least 30 s at {HZ} rows a second; give longer ones.")
+        raise UsageError(
+            f"These statistics need drives of at least 30 s at {HZ} rows a second; give longer ones."
+        )
     parts = [
         {name: np.array([getattr(row, name) for row in rows], dtype=np.float64) for name in NUMBERS}
         for rows in drives

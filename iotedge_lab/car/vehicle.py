@@ -79,7 +79,9 @@ def simulate(
     Raises UsageError for an unknown kind, or for seconds, temper or load that make no sense.
     """
     if not 1.0 <= seconds <= LONGEST:
-        raise UsageError(f"A drive lasts from 1 s to {LONGEST:.0f} s, not {seconds}; give `seconds` in that range.")
+        raise UsageError(
+            f"A drive lasts from 1 s to {LONGEST:.0f} s, not {seconds}; give `seconds` in that range."
+        )
     if temper is not None and not 0.0 <= temper <= 1.0:
         raise UsageError(f"A driver's temper lies between 0 (calm) and 1 (in a hurry), not at {temper}.")
     if load is not None and not 0.0 <= load <= 600.0:

@@ -24,7 +24,7 @@ __all__ = ["main"]
 @click.group(cls=LabGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="iotedge-lab", message="%(prog)s %(version)s")
 def main() -> None:
-    r"""A local Azure IoT Hub for the official SDKs, and workbooks that teach IoT Edge with it.
+    """A local Azure IoT Hub for the official SDKs, and workbooks that teach IoT Edge with it.
 
     \b
     Start a hub, let this shell's programs find it, watch what arrives:
@@ -40,7 +40,7 @@ def main() -> None:
     Something does not work? 'iotedge-lab doctor' finds out what, and says how to mend it.
 
     Exit status: 0 done, 1 not done (standard error says why), 2 wrong command line, 130 Ctrl-C.
-    """
+    """  # noqa: D301 - click wants the character itself
 
 
 for _command in (up, down, status, env, reset, monitor, device, consumer_group, doctor, lab, demo):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from typing import TYPE_CHECKING
 
 import click
 
 from iotedge_lab.cli.app import state_option
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _COLOURS = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
 
 
-@click.command()
+@click.command(short_help="Find out what is wrong.")
 @state_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON array, for programs.")
 @click.pass_context

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,7 +26,7 @@ _module_option = click.option(
 _id_argument = click.argument("device_id", metavar="ID", callback=not_empty)
 
 
-@click.group()
+@click.group(short_help="Create, list, show, delete devices.")
 def device() -> None:
     """Create, list, show and delete devices and modules.
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
 import click
 
 from iotedge_lab.cli.app import local_lab, not_empty, state_option
 from iotedge_lab.errors import UsageError
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.group("consumer-group")
+@click.group("consumer-group", short_help="Create, list, delete consumer groups.")
 def consumer_group() -> None:
     """Make, list and delete consumer groups of the local hub's built-in endpoint.
 

@@ -23,12 +23,13 @@ from iotedge_lab.errors import HubNotRunning, LabError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
     from iotedge_lab.hub.state import HubFile, StateFolder
 
 NOT_RUNNING = 3  # as `systemctl status` has it for a unit that is not active
 
 
-@click.command()
+@click.command(short_help="Start the local hub.")
 @state_option
 @click.option(
     "--foreground", is_flag=True, help="Run in this process, its log on standard error, until Ctrl-C."
@@ -173,7 +174,7 @@ def _serve_here(
         logging.getLogger().removeHandler(handler)
 
 
-@click.command()
+@click.command(short_help="Stop the local hub.")
 @state_option
 def down(state_dir: Path | None) -> None:
     """Stop the local hub in order; what arrived is stored and acknowledged first.
@@ -203,7 +204,7 @@ def down(state_dir: Path | None) -> None:
     click.echo(f"stopped {told.hostname} (process {told.pid})" if stopped else f"no hub runs on {state.path}")
 
 
-@click.command()
+@click.command(short_help="Say whether the local hub runs.")
 @state_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 @click.pass_context
@@ -264,7 +265,7 @@ def status(ctx: click.Context, state_dir: Path | None, as_json: bool) -> None:
     )
 
 
-@click.command()
+@click.command(short_help="Print the variables for the SDKs.")
 @state_option
 @click.option(
     "--proxy",
@@ -272,7 +273,7 @@ def status(ctx: click.Context, state_dir: Path | None, as_json: bool) -> None:
     help="Also HTTPS_PROXY and mqtt_proxy, which lead port 443 to the hub where it could not be bound.",
 )
 def env(state_dir: Path | None, proxy: bool) -> None:
-    r"""Print the variables by which the SDKs find and trust the local hub.
+    """Print the variables by which the SDKs find and trust the local hub.
 
     \b
     For sh, bash and zsh:
@@ -281,7 +282,7 @@ def env(state_dir: Path | None, proxy: bool) -> None:
     They are IOTHUB_CONNECTION_STRING, EVENTHUB_CONNECTION_STRING, SSL_CERT_FILE, REQUESTS_CA_BUNDLE and
     NODE_EXTRA_CA_CERTS; with --state also IOTEDGE_LAB_STATE, so that later commands mean the same hub. The hub
     must run: nothing is started. The lines hold the hub's key.
-    """
+    """  # noqa: D301 - click wants the character itself
     lab = local_lab(state_dir)
     found = lab.env(proxy=proxy)
     if state_dir is not None:
@@ -292,7 +293,7 @@ def env(state_dir: Path | None, proxy: bool) -> None:
         click.echo("note: the hub has port 443 itself, so no proxy is needed.", err=True)
 
 
-@click.command()
+@click.command(short_help="Delete devices and their messages.")
 @state_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def reset(state_dir: Path | None, yes: bool) -> None:

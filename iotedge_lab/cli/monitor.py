@@ -6,7 +6,6 @@ like is `cli/event_text.py`'s; here is when to start, and when to stop.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
@@ -19,15 +18,17 @@ from iotedge_lab.cli.app import not_empty, quiet_sdk_logs, state_option, target_
 from iotedge_lab.errors import EnvironmentProblem, LabError, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import asyncio
     from collections.abc import Callable
+    from pathlib import Path
+
     from iotedge_lab.cli.event_text import ShownEvent
     from iotedge_lab.lab import Lab
 
 _BALANCE_SECONDS = 3.0  # how soon a partition whose connection broke for good is opened again
 
 
-@click.command()
+@click.command(short_help="Print messages as they arrive.")
 @state_option
 @click.option(
     "--device",
@@ -132,6 +133,8 @@ def watch(
         raise EnvironmentProblem(
             f"azure-eventhub cannot be imported ({error}): pip install azure-eventhub"
         ) from error
+    import asyncio
+
     reading = _Reading(wanted, show)
     try:
         asyncio.run(reading.run(lab, opened))
@@ -153,6 +156,8 @@ class _Reading:
     complaint: str = ""
 
     async def run(self, lab: Lab, opened: Callable[[list[str]], None]) -> None:
+        import asyncio
+
         from azure.eventhub.aio import EventHubConsumerClient
 
         client = EventHubConsumerClient.from_connection_string(

@@ -14,12 +14,15 @@ from iotedge_lab.cli.app import state_option
 from iotedge_lab.errors import EnvironmentProblem, UsageError
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": True})
+@click.command(
+    short_help="Open JupyterLab on the workbooks.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": True},
+)
 @state_option
 @click.argument("jupyter_args", nargs=-1, type=click.UNPROCESSED, metavar="[JUPYTER ARGS]...")
 @click.pass_context
 def lab(ctx: click.Context, state_dir: Path | None, jupyter_args: tuple[str, ...]) -> None:
-    r"""Open JupyterLab on the workbooks, with the local hub running.
+    """Open JupyterLab on the workbooks, with the local hub running.
 
     Starts the hub if it does not run, sets its variables (see 'iotedge-lab env') and becomes JupyterLab on the
     folder notebooks/ of the current directory, or of the repository that this package lies in. The hub runs on
@@ -28,7 +31,7 @@ def lab(ctx: click.Context, state_dir: Path | None, jupyter_args: tuple[str, ...
     \b
     Further arguments are JupyterLab's:
       iotedge-lab lab --no-browser --port 9999
-    """
+    """  # noqa: D301 - click wants the character itself
     from iotedge_lab.lab import Lab
 
     notebooks = find_notebooks(Path.cwd())

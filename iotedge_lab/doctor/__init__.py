@@ -12,16 +12,17 @@ Left out: the firewall (loopback passes it), and devices that are refused for th
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
 from iotedge_lab.doctor import folder, hub, python, variables
 from iotedge_lab.doctor.finding import Finding, Level
 from iotedge_lab.doctor.situation import Situation
 from iotedge_lab.errors import LabError
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from iotedge_lab.hub.state import StateFolder
     from collections.abc import Callable, Iterable, Mapping
+
+    from iotedge_lab.hub.state import StateFolder
 
 __all__ = ["Finding", "Level", "Situation", "diagnose", "examine"]
 

@@ -6,15 +6,16 @@ import os
 import shlex
 import stat
 import sys
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from iotedge_lab.doctor.finding import Finding, fail, ok, warn
 from iotedge_lab.hub.state import STATE_VARIABLE
 
 if TYPE_CHECKING:
-    from iotedge_lab.doctor.situation import Situation
-    from pathlib import Path
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from iotedge_lab.doctor.situation import Situation
 
 LITTLE: Final = 200 * 1024 * 1024
 """With less free than this (bytes), a day of messages may fill the disk."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from datetime import UTC, datetime, timedelta
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -16,9 +16,10 @@ from iotedge_lab.serve.addresses import Listening, can_bind, free_address, who_l
 from iotedge_lab.serve.certificates import RENEW_DAYS
 
 if TYPE_CHECKING:
-    from iotedge_lab.doctor.situation import Situation
-    from pathlib import Path
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from iotedge_lab.doctor.situation import Situation
 
 _TAIL: Final = 4096  # bytes of the log that are looked at
 _CLOCK_SLACK: Final = 60.0  # seconds

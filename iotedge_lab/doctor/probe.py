@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 import ssl
+from typing import TYPE_CHECKING
 
 from iotedge_lab import launch
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from iotedge_lab.hub.state import HubFile, StateFolder

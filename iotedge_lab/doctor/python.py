@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from iotedge_lab.doctor.finding import Finding, fail, ok, warn
 
 if TYPE_CHECKING:
-    from iotedge_lab.doctor.situation import Situation
     from collections.abc import Iterator
+
+    from iotedge_lab.doctor.situation import Situation
 
 _OLDEST, _NEWEST = (3, 11), (3, 13)
 _WITHOUT_SERVICE: Final = (

@@ -8,17 +8,17 @@ import shlex
 import shutil
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from iotedge_lab.clock import Clock, SystemClock
 from iotedge_lab.doctor.probe import probe
 from iotedge_lab.errors import UsageError
 from iotedge_lab.hub.state import HubFile, StateFolder, default_folder, file_system
 from iotedge_lab.wire.connection_string import ConnectionString
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 SERVICE_VARIABLE = "IOTHUB_CONNECTION_STRING"
 EVENTS_VARIABLE = "EVENTHUB_CONNECTION_STRING"

@@ -6,11 +6,12 @@ calls on its parts.
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from iotedge_lab.broker.sessions import Sessions
 from iotedge_lab.errors import ArgumentInvalid
@@ -18,7 +19,10 @@ from iotedge_lab.hub.access import Access
 from iotedge_lab.hub.devices import DeviceAccess
 from iotedge_lab.hub.identities import Identities
 from iotedge_lab.hub.log import DEFAULT_RETENTION_DAYS, Log
+from iotedge_lab.hub.methods import Methods
 from iotedge_lab.hub.store import Store
+from iotedge_lab.hub.twins import Twins
+from iotedge_lab.wire.topics import desired_patch_topic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,9 +85,12 @@ class Hub:
         self.access = Access(self.store, clock, settings.hosts)
         self.identities = Identities(self.store, clock)
         self.devices = DeviceAccess(self.identities, self.access, clock)
+        self.twins = Twins(self.store, self.identities, clock)
+        self.methods = Methods(self.identities)
         self.log = Log(self.store, clock, partitions=settings.partitions)
         self._epoch = self._boot() << 32
         self.sessions = Sessions(_KeptSessions(self.store), self._next_epoch)
+        self.twins.on_desired.append(self._tell_desired)
         self.counters = Counters()
         self.connections: set[LiveConnection] = set()
         self.started = clock.now()
@@ -108,6 +115,12 @@ class Hub:
     def _next_epoch(self) -> int:
         self._epoch += 1
         return self._epoch
+
+    def _tell_desired(self, device: str, module: str, patch: dict[str, Any], version: int) -> None:
+        connection = self.sessions.connection_of(device, module)
+        if connection is not None:
+            told = json.dumps({**patch, "$version": version}).encode()
+            connection.deliver(desired_patch_topic(version), told)
 
     # -- consumer groups -------------------------------------------------------------------------------
 
@@ -160,7 +173,7 @@ class Hub:
         self.close_connections("the hub was reset")
         self.log.clear()
         with self.store.transaction() as db:
-            for table in ("identity", "session", "consumer_group"):
+            for table in ("identity", "session", "twin", "consumer_group"):
                 db.execute(f"DELETE FROM {table}")
         self.identities.clear_presence()
 

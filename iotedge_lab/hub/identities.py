@@ -183,7 +183,7 @@ class Identities:
         where = "device = ? AND module = ?" if module else "device = ?"
         keys = (device, module) if module else (device,)
         with self._store.transaction() as db:
-            for table in ("identity", "session"):
+            for table in ("identity", "session", "twin"):
                 db.execute(f"DELETE FROM {table} WHERE {where}", keys)
         for key in [key for key in self._presence if key[0] == device and (not module or key[1] == module)]:
             del self._presence[key]

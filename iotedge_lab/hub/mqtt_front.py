@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from iotedge_lab.errors import ProtocolViolation, ServiceError, StoreUnavailable
 from iotedge_lab.hub.events import MQTT_PUBLISHES
 from iotedge_lab.hub.log import Source
+from iotedge_lab.hub.mqtt_requests import PREFIX as REQUEST_PREFIX
+from iotedge_lab.hub.mqtt_requests import handle as handle_request
 from iotedge_lab.wire.mqtt.encode import encode_puback, encode_publish
 from iotedge_lab.wire.mqtt.packets import (
     SUBSCRIBE_FAILED,
@@ -22,6 +24,7 @@ from iotedge_lab.wire.mqtt.packets import (
     ConnectRefused,
     Disconnect,
     PingReq,
+    PubAck,
     Publish,
     PublishRun,
     Subscribe,
@@ -39,6 +42,8 @@ from iotedge_lab.wire.topics import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from iotedge_lab.broker.sessions import Session
     from iotedge_lab.hub.devices import Admission
     from iotedge_lab.hub.hub import Hub
@@ -50,13 +55,14 @@ log = logging.getLogger(__name__)
 MESSAGE_LIMIT = 256 * 1024
 _PACKET_LIMIT = MESSAGE_LIMIT + 64 * 1024  # the topic, with its properties, comes on top
 _TOPICS_KEPT = 512
+_A_METHOD = "$iothub/methods/POST/name/?$rid=1"  # stands for any: is the device subscribed to methods?
 
 
 class MqttFront(asyncio.Protocol):
     """One MQTT connection."""
 
     def __init__(self, hub: Hub, info: ConnectionInfo) -> None:
-        self._hub = hub
+        self.hub = hub
         self._info = info
         self._wire = MqttServer(_PACKET_LIMIT)
         self._transport: asyncio.Transport | None = None
@@ -76,12 +82,12 @@ class MqttFront(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport over from the listener."""
         self._transport = transport  # type: ignore[assignment] # the listener gives a full transport
-        self._heard = self._hub.clock.monotonic()
-        self._hub.connections.add(self)
+        self._heard = self.hub.clock.monotonic()
+        self.hub.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the device."""
-        self._heard = self._hub.clock.monotonic()
+        self._heard = self.hub.clock.monotonic()
         for event in self._wire.receive(data):
             if self._transport is None:
                 return
@@ -93,14 +99,15 @@ class MqttFront(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         """The socket is gone."""
         self._transport = None
-        self._hub.connections.discard(self)
+        self.hub.connections.discard(self)
         session, self._session = self._session, None
         if session is None or self._admission is None or self._presence is None:
             return
         identity = self._admission.identity
+        self.hub.methods.gone(identity.device, identity.module, self)
         try:
-            self._hub.sessions.close(session, self, clean=self._said_goodbye)
-            self._hub.identities.disconnected(identity.device, identity.module, self._presence)
+            self.hub.sessions.close(session, self, clean=self._said_goodbye)
+            self.hub.identities.disconnected(identity.device, identity.module, self._presence)
         except StoreUnavailable as error:
             log.warning("the end of %s/%s could not be kept: %s", identity.device, identity.module, error)
 
@@ -114,11 +121,31 @@ class MqttFront(asyncio.Protocol):
         if self._transport is not None:
             self._transport.resume_reading()
 
+    def deliver(
+        self,
+        topic: str,
+        payload: bytes,
+        acknowledged: Callable[[], None] | None = None,
+        *,
+        kept: bool = False,
+    ) -> bool:
+        """Send to the device, if it is subscribed; `acknowledged` is called when it has the message.
+
+        `kept`: sent again when it returns. Raises `Throttled` when it acknowledges nothing any more.
+        """
+        if self._session is None or self._transport is None:
+            return False
+        qos = self._session.granted(topic)
+        if qos is None:
+            return False
+        self._write(self._session.outbox.publish(topic, payload, qos, acknowledged, kept=kept))
+        return True
+
     def drop(self, reason: str) -> None:
         """Close this connection (`broker.sessions.Connection`)."""
         if self._transport is not None:
             log.info("%s: connection closed: %s", self._name(), reason)
-            self._hub.counters.dropped += 1
+            self.hub.counters.dropped += 1
             self._transport.close()
             self._transport = None
 
@@ -168,7 +195,9 @@ class MqttFront(asyncio.Protocol):
                 self._refuse(event.code, event.reason)
             case Violation():
                 self.drop(f"{event.reason} [{event.spec}]")
-            case _:  # acknowledgements of what the hub sends: nothing is sent to devices yet
+            case PubAck():
+                self._in_session().outbox.acknowledge(event.packet_id)
+            case _:  # PUBREC, PUBREL, PUBCOMP: QoS 2 is not spoken here, and nothing of it is under way
                 pass
 
     def _connect(self, packet: Connect) -> None:
@@ -183,25 +212,28 @@ class MqttFront(asyncio.Protocol):
             self._refuse(ConnackCode.NOT_AUTHORIZED, str(error))
             return
         identity = admission.identity
-        self._session, present = self._hub.sessions.open(
+        self._session, present = self.hub.sessions.open(
             identity.device, identity.module, self, clean=packet.clean_session
         )
         self._admission = admission
-        self._presence = self._hub.identities.connected(identity.device, identity.module)
-        self._partition = self._hub.log.partition_of(identity.device)
-        self._source = self._hub.log.source_id(
+        self._presence = self.hub.identities.connected(identity.device, identity.module)
+        self._partition = self.hub.log.partition_of(identity.device)
+        self._source = self.hub.log.source_id(
             Source(identity.device, identity.module, identity.generation_id, admission.auth_method)
         )
         self._keep_alive = packet.keep_alive * 1.5
         self._write(self._wire.connack(session_present=present))
+        self._write(self._session.outbox.resend())
+        if self._session.granted(_A_METHOD) is not None:
+            self.hub.methods.ready(identity.device, identity.module, self)
 
     def _admit(self, name: DeviceUsername, packet: Connect) -> Admission:
         password = packet.password.decode("utf-8", "replace") if packet.password else None
-        return self._hub.devices.admit(name.host, name.device, name.module or "", password)
+        return self.hub.devices.admit(name.host, name.device, name.module or "", password)
 
     def _refuse(self, code: ConnackCode, reason: str) -> None:
         log.info("a connection was refused (CONNACK %d): %s", code, reason)
-        self._hub.counters.refused += 1
+        self.hub.counters.refused += 1
         self._write(self._wire.connack(code))
         if self._transport is not None:
             self._transport.close()
@@ -213,16 +245,20 @@ class MqttFront(asyncio.Protocol):
         for topic_filter, qos in packet.filters:
             if allowed_filter(topic_filter, session.device, session.module or None):
                 granted.append(min(qos, 1))  # a QoS 2 subscription is granted 1, as documented
-                self._hub.sessions.subscribe(session, topic_filter, granted[-1])
+                self.hub.sessions.subscribe(session, topic_filter, granted[-1])
             else:
                 granted.append(SUBSCRIBE_FAILED)
                 log.info("%s may not subscribe to %r", self._name(), topic_filter)
         self._write(self._wire.suback(packet.packet_id, granted))
+        if session.granted(_A_METHOD) is not None:
+            self.hub.methods.ready(session.device, session.module, self)
 
     def _unsubscribe(self, packet: Unsubscribe) -> None:
         session = self._in_session()
         for topic_filter in packet.filters:
-            self._hub.sessions.unsubscribe(session, topic_filter)
+            self.hub.sessions.unsubscribe(session, topic_filter)
+        if session.granted(_A_METHOD) is None:
+            self.hub.methods.gone(session.device, session.module, self)
         self._write(self._wire.unsuback(packet.packet_id))
 
     # -- telemetry -------------------------------------------------------------------------------------
@@ -231,6 +267,9 @@ class MqttFront(asyncio.Protocol):
         session = self._in_session()
         for topic in run.topics:
             if topic not in self._known_topics:
+                if topic.startswith(REQUEST_PREFIX):
+                    self._one_by_one(run)
+                    return
                 self._check_topic(topic)
         if run.largest > MESSAGE_LIMIT:
             for _, body, _ in iter_publishes(run.raw):
@@ -240,6 +279,11 @@ class MqttFront(asyncio.Protocol):
                 self._replays.pop(packet_id, None)  # its number is used anew: the old one was acknowledged
         self._store(run.raw, run.count, run.acks, session.epoch if session.persistent else 0)
 
+    def _one_by_one(self, run: PublishRun) -> None:
+        """A run with requests in it: each message by itself, in order."""
+        for topic, body, packet_id in iter_publishes(run.raw):
+            self._publish(Publish(topic.decode(), body, 1, packet_id=packet_id))
+
     def _publish(self, packet: Publish) -> None:
         session = self._in_session()
         if packet.qos == 2:
@@ -247,6 +291,11 @@ class MqttFront(asyncio.Protocol):
                 "QoS 2 is not supported by IoT Hub; publish with QoS 1", "MQTT 3.1.1, 4.3.3"
             )
         topic = packet.topic.encode()
+        if topic.startswith(REQUEST_PREFIX):
+            if packet.qos:
+                self._write(encode_puback(packet.packet_id))
+            handle_request(self, session.device, session.module, topic, packet.payload)
+            return
         if topic not in self._known_topics:
             self._check_topic(topic)
         self._check_size(packet.payload)
@@ -261,19 +310,17 @@ class MqttFront(asyncio.Protocol):
 
     def _store(self, raw: bytes, count: int, acks: bytes, epoch: int) -> None:
         if self._presence is not None:
-            self._presence.activity = self._hub.clock.now()
+            self._presence.activity = self.hub.clock.now()
 
         def done(error: StoreUnavailable | None) -> None:
             if error is None:
-                self._hub.counters.messages += count
+                self.hub.counters.messages += count
                 if acks:
                     self._write(acks)
             else:
                 self.drop(str(error))  # not acknowledged: the device keeps it and sends it again
 
-        self._hub.log.append(
-            self._partition, self._source, raw, count, done, epoch=epoch, form=MQTT_PUBLISHES
-        )
+        self.hub.log.append(self._partition, self._source, raw, count, done, epoch=epoch, form=MQTT_PUBLISHES)
 
     def _check_topic(self, topic: bytes) -> None:
         session = self._in_session()
@@ -299,7 +346,7 @@ class MqttFront(asyncio.Protocol):
         session = self._in_session()
         if self._replays is None:
             self._replays = {}
-            for raw in self._hub.log.replays(self._partition, session.epoch):
+            for raw in self.hub.log.replays(self._partition, session.epoch):
                 newest: dict[int, tuple[bytes, bytes]] = {}
                 for known_topic, body, known_id in iter_publishes(raw):
                     newest[known_id] = (known_topic, body)

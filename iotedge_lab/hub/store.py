@@ -47,6 +47,13 @@ CREATE TABLE session (
     epoch INTEGER NOT NULL, subscriptions TEXT NOT NULL,
     PRIMARY KEY (device, module)
 ) WITHOUT ROWID;
+CREATE TABLE twin (
+    device TEXT NOT NULL, module TEXT NOT NULL DEFAULT '', tags TEXT NOT NULL,
+    desired TEXT NOT NULL, desired_meta TEXT NOT NULL, desired_version INTEGER NOT NULL,
+    reported TEXT NOT NULL, reported_meta TEXT NOT NULL, reported_version INTEGER NOT NULL,
+    version INTEGER NOT NULL, etag_version INTEGER NOT NULL, model_id TEXT NOT NULL,
+    PRIMARY KEY (device, module)
+);
 CREATE TABLE consumer_group (name TEXT PRIMARY KEY COLLATE NOCASE) WITHOUT ROWID;
 CREATE TABLE partition (id INTEGER PRIMARY KEY, next_seq INTEGER NOT NULL, last_enqueued INTEGER NOT NULL);
 CREATE TABLE source (

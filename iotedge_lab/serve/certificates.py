@@ -294,8 +294,8 @@ def _builder(
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
-        # 128 bits, and positive as RFC 5280, section 4.1.2.2 wants it.
-        .serial_number((int.from_bytes(clock.token(16), "big") >> 1) or 1)
+        # 127 bits, and positive as RFC 5280, section 4.1.2.2 wants it.
+        .serial_number(int.from_bytes(clock.token(16), "big") % 2**127 or 1)
         .not_valid_before(now - BACKDATE)
         .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)

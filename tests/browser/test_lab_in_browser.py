@@ -27,12 +27,13 @@ from notebooks.source.make.source import NOTEBOOKS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, ViewportSize
 
 ROOT = NOTEBOOKS.parent
 ARTIFACTS = ROOT / "artifacts"
 TOKEN = "t0ken"
 RUN_SECONDS = 150
+VIEW: ViewportSize = {"width": 1000, "height": 900}
 
 _ASKED = os.environ.get("IOTEDGE_LAB_CHROMIUM", "/usr/bin/chromium")
 CHROMIUM = _ASKED if Path(_ASKED).exists() else None
@@ -162,10 +163,14 @@ def _open(page: Page, url: str, notebook: str) -> None:
 def _screenshot(page: Page, name: str) -> None:
     """The whole notebook in one picture: the view is made as high as its content first."""
     ARTIFACTS.mkdir(exist_ok=True)
-    width = 1200
-    for _ in range(3):  # cells that come into view are measured then, and the content grows
-        page.set_viewport_size({"width": width, "height": min(int(page.evaluate(GROW)), 16_000)})
-        page.wait_for_timeout(300)
+    page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
+    # Twice: heights of cells that were never in view are guesses, the first round brings all into view.
+    for _ in range(2):
+        page.set_viewport_size(VIEW)
+        page.set_viewport_size({"width": VIEW["width"], "height": min(int(page.evaluate(GROW)), 16_000)})
+        page.wait_for_timeout(500)
+    page.evaluate("() => { document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0 }")
+    page.wait_for_timeout(200)
     page.screenshot(path=ARTIFACTS / f"{name}.png")
 
 
@@ -174,7 +179,7 @@ def test_the_notebook_runs_to_its_end_in_the_browser(
     jupyterlab: str, browser: Browser, notebook: str
 ) -> None:
     """Run All succeeds with open exercises, solutions stay collapsed, pictures are drawn with alt text."""
-    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page = browser.new_page(viewport=VIEW)
     _open(page, jupyterlab, f"{notebook}.ipynb")
     succeeded = page.evaluate(RUN_ALL, RUN_SECONDS * 1000)
     cells = page.evaluate(STATE)

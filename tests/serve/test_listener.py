@@ -6,7 +6,9 @@ import errno
 import logging
 import socket
 import ssl
+import sys
 
+import certifi
 import pytest
 
 from iotedge_lab.errors import PortTaken, UsageError
@@ -417,3 +419,31 @@ async def test_reservation_and_localhost(server_tls, handlers, connect):
         writer.write(b"\x10")
         assert await reader.readexactly(6) == b"mqtt:\x10"
     await listener.close()
+
+
+@pytest.mark.parametrize("trusts", [True, False], ids=["trusting", "distrusting"])
+async def test_uamqp(listening, authority, made, until, trusts):
+    """uamqp (azure-iot-hub's cloud-to-device sender) agrees on TLS if and only if it knows the root."""
+    pytest.importorskip("uamqp")
+    program = (
+        "import sys, uamqp\n"
+        "auth = uamqp.authentication.SASLAnonymous('localhost', port=int(sys.argv[1]), verify=sys.argv[2])\n"
+        "client = uamqp.SendClient(f'amqps://localhost:{sys.argv[1]}/x', auth=auth)\n"
+        "client.open()\n"
+        "while True: client._connection.work()\n"
+    )
+    roots = authority.ca_file if trusts else certifi.where()
+    async with listening() as (listener, port):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, str(port), str(roots), stdout=-3, stderr=-3
+        )
+        try:
+            await until(lambda: made or listener.counters.failed_handshakes)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        if trusts:
+            assert (made[0].kind, made[0].received[:5]) == (b"amqp", b"AMQP\x03")
+        else:
+            assert made == []

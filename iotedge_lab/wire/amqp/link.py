@@ -101,6 +101,9 @@ class Link:
     ) -> None:
         """Answer the peer's attach (LinkAttached); what is None is answered as the peer asked.
 
+        Only rcv-settle-mode is ours to choose where we receive, and then it is `first` unless given:
+        azure-eventhub asks for `second` and yet waits for a settled disposition.
+
         Raises WrongState for a link that has been answered, or that we attached.
         """
         if not self._owes_answer("accept"):
@@ -109,6 +112,8 @@ class Link:
             self.snd_settle_mode = snd_settle_mode
         if rcv_settle_mode is not None:
             self.rcv_settle_mode = rcv_settle_mode
+        elif not self.is_sender:
+            self.rcv_settle_mode = RCV_FIRST
         self.step(LinkSignal.SEND_ATTACH)
         self._write_attach(
             self.source if source is None else source,

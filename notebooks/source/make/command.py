@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 import time
@@ -14,6 +15,8 @@ from nbclient.exceptions import CellExecutionError
 from notebooks.source.make import hygiene
 from notebooks.source.make.execute import execute, isolated_lab, same_but_for_noise
 from notebooks.source.make.source import SourceError, build_file, notebook_of, sources
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # a traceback's
 
 
 def _say(words: str) -> None:
@@ -28,7 +31,7 @@ def _make(source: Path) -> list[str]:
         try:
             executed = execute(build_file(source), environment)
         except CellExecutionError as error:
-            return [f"a cell raised:\n{error}"]
+            return [f"a cell raised:\n{_COLOURS.sub('', str(error))}"]
     complaints = hygiene.complaints(executed, target)
     if complaints:
         return complaints

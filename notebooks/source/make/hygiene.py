@@ -111,10 +111,10 @@ def no_stray_stderr(notebook: NotebookNode, _path: Path) -> Finding:
     """Nothing on stderr without the tag that announces it."""
     finding = Finding()
     for number, cell in code_cells(notebook):
-        noisy = any(output.get("name") == "stderr" for output in cell.outputs)
+        noise = "".join(output["text"] for output in cell.outputs if output.get("name") == "stderr")
         finding.expect(
-            not noisy or STDERR_TAG in tags_of(cell),
-            f"code cell {number} writes to stderr; quieten it or tag it {STDERR_TAG}",
+            not noise or STDERR_TAG in tags_of(cell),
+            f"code cell {number} writes to stderr; quieten it or tag it {STDERR_TAG}:\n{noise.strip()}",
         )
     return finding
 

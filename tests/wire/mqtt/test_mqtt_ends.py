@@ -279,6 +279,9 @@ def test_packet_ids_skip_what_is_in_flight():
     assert client.subscribe(["a"])[0] == 500
     assert client.publish_many("t", [b""])[0] == [40_000]
     assert client.free == 0
+    client.receive(b"".join(map(encode_puback, range(1, 65_536))))
+    assert client.free == 65_534
+    assert 500 not in client.publish_many("t", [b""] * 65_534)[0]
 
 
 def test_sending_again_after_a_reconnect():

@@ -204,12 +204,15 @@ def test_refused_connects(data, code):
 
 def test_an_oversized_packet_is_refused_before_it_is_buffered():
     """The length alone is enough for the violation, and one byte less is read."""
-    packet = encode_publish("t", b"x" * 1000, 0)
-    assert len(PacketReader(1003).feed(packet)) == 1
-    reader = PacketReader(1002)
-    (event,) = reader.feed(packet[:3])
-    assert isinstance(event, p.Violation)
-    assert reader.buffered == 0
+    for qos, size in ((0, 1003), (1, 1005)):
+        packet = encode_publish("t", b"x" * 1000, qos, qos)
+        (event,) = PacketReader(size).feed(packet)
+        assert not isinstance(event, p.Violation)
+        for data in (packet, packet[:3]):
+            reader = PacketReader(size - 1)
+            (event,) = reader.feed(data)
+            assert isinstance(event, p.Violation)
+            assert reader.buffered == 0
 
 
 def test_lengths_in_more_bytes_than_they_need_are_read():

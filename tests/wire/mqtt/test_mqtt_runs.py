@@ -168,6 +168,7 @@ def test_a_stored_log_is_read_back(messages):
         b"\x32",
         b"\x32\x80",
         b"\x32\x0a\x00\x01t",
+        b"\x32\x0a\x00\x01t\x00\x01cut",
         b"\xc0\x00",
         b"\x32\x03\x00\x01t",
         b"\x30\x02\x00\x09",

@@ -1,0 +1,88 @@
+"""What every REST call shares: who asks, what version, the body, the shape of a refusal.
+
+Errors have the service's shape: a status, the header `iothub-errorcode`, and
+`{"Message": "ErrorCode:...", "ExceptionMessage": ...}`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from iotedge_lab.errors import ArgumentInvalid, LabError, MessageTooLarge, ServiceError, Unauthorized
+from iotedge_lab.hub.hub import Hub
+
+if TYPE_CHECKING:
+    from iotedge_lab.hub.access import Right
+
+log = logging.getLogger(__name__)
+
+HUB = web.AppKey("hub", Hub)
+BODY_LIMIT = 1024 * 1024
+_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def authorised(request: web.Request, right: Right) -> Hub:
+    """The hub, if the request's token grants `right` and its api-version is one; raises otherwise."""
+    hub = request.app[HUB]
+    token = request.headers.get("Authorization")
+    if not token:
+        raise Unauthorized("the request has no Authorization header with a SharedAccessSignature.")
+    hub.access.require(token, right)
+    if not request.path.startswith("/lab/") and not _VERSION.fullmatch(request.query.get("api-version", "")):
+        raise ArgumentInvalid(
+            "the query needs api-version=YYYY-MM-DD, for example 2021-04-12; "
+            f"it has {request.query.get('api-version', 'none')[:40]!r}."
+        )
+    return hub
+
+
+def named(request: web.Request) -> tuple[str, str]:
+    """Device id and module id ('' for none) of the path."""
+    return request.match_info["device"], request.match_info.get("module", "")
+
+
+async def json_object(request: web.Request) -> dict[str, Any]:
+    """The body as a JSON object; raises `ArgumentInvalid` or `MessageTooLarge`."""
+    try:
+        body = json.loads(await request.read())
+    except web.HTTPRequestEntityTooLarge as error:
+        raise MessageTooLarge(f"the body is over {BODY_LIMIT} bytes.") from error
+    except (ValueError, RecursionError) as error:
+        raise ArgumentInvalid(f"the body is not JSON: {str(error)[:120]}.") from error
+    if not isinstance(body, dict):
+        raise ArgumentInvalid(f"the body is a JSON {type(body).__name__}, and an object is needed.")
+    return body
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Errors of ours become the service's answers."""
+    try:
+        return await handler(request)
+    except ServiceError as error:
+        return _refusal(request, error.status, error.code, error.name, error.message)
+    except web.HTTPException as error:
+        return _refusal(
+            request, error.status, error.status * 1000, error.reason.replace(" ", ""), error.reason
+        )
+    except LabError as error:
+        log.exception("%s %s", request.method, request.path)
+        return _refusal(request, 500, 500001, "ServerError", str(error))
+
+
+def _refusal(request: web.Request, status: int, code: int, name: str, message: str) -> web.Response:
+    hub = request.app[HUB]
+    tracking = f"Tracking ID:{hub.clock.new_id().replace('-', '')}-TimeStamp:{hub.clock.now():.3f}"
+    inner = json.dumps({"errorCode": code, "trackingId": tracking, "message": message})
+    return web.json_response(
+        {"Message": f"ErrorCode:{name};{message}", "ExceptionMessage": f"{tracking};{inner}"},
+        status=status,
+        headers={"iothub-errorcode": name},
+    )
