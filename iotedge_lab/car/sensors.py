@@ -144,7 +144,7 @@ def _line(at: Array, knots: Array, values: Array) -> Array:
 
 def _along(road: list[float], metre: Array) -> Array:
     """A property of the route at these metres, by straight lines."""
-    points = np.arange(len(road)) * STEP
+    points = np.arange(len(road), dtype=np.float64) * STEP
     return _line(metre, points, np.array(road))
 
 

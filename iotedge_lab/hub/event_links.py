@@ -15,6 +15,7 @@ from iotedge_lab.hub.events import Cursor, Event
 from iotedge_lab.wire.amqp import conditions
 from iotedge_lab.wire.amqp.codec import encode_value
 from iotedge_lab.wire.amqp.composite import encode_composite
+from iotedge_lab.wire.amqp.link import SND_SETTLED
 from iotedge_lab.wire.amqp.message import EventEncoder
 from iotedge_lab.wire.amqp.performatives import Error, Properties
 from iotedge_lab.wire.amqp.types import Described, Symbol, Timestamp
@@ -109,6 +110,9 @@ class EventLink:
     def __init__(self, front: AmqpFront, link: Any, place: Place) -> None:
         self._front = front
         self._link = link
+        # Reading takes nothing away, so there is nothing to settle. azure-eventhub asks for unsettled
+        # deliveries and then settles none: they would pile up until the link stands still.
+        link.snd_settle_mode = SND_SETTLED
         self.place = place
         self._cursor = Cursor(
             front.hub.log, place.partition, start_position(front.hub, place.partition, link.filters)

@@ -100,16 +100,19 @@ class MqttFront(asyncio.Protocol):
         """The socket is gone."""
         self._transport = None
         self.hub.connections.discard(self)
-        session, self._session = self._session, None
+        session = self._session
         if session is None or self._admission is None or self._presence is None:
             return
         identity = self._admission.identity
+        self._will(session)
         self.hub.methods.gone(identity.device, identity.module, self)
         try:
             self.hub.sessions.close(session, self, clean=self._said_goodbye)
             self.hub.identities.disconnected(identity.device, identity.module, self._presence)
         except StoreUnavailable as error:
             log.warning("the end of %s/%s could not be kept: %s", identity.device, identity.module, error)
+        finally:
+            self._session = None
 
     def pause_writing(self) -> None:
         """The device does not read its acknowledgements: read no more from it until it does."""
@@ -300,7 +303,7 @@ class MqttFront(asyncio.Protocol):
             self._check_topic(topic)
         self._check_size(packet.payload)
         if packet.retain:
-            topic = self._retained(topic)
+            topic = self._marked(topic, b"mqtt-retain=true")
         raw = encode_publish(topic, packet.payload, qos=packet.qos, packet_id=packet.packet_id)
         acks = encode_puback(packet.packet_id) if packet.qos else b""
         if packet.dup and session.persistent and self._stored_before(packet.packet_id, topic, packet.payload):
@@ -322,6 +325,21 @@ class MqttFront(asyncio.Protocol):
 
         self.hub.log.append(self._partition, self._source, raw, count, done, epoch=epoch, form=MQTT_PUBLISHES)
 
+    def _will(self, session: Session) -> None:
+        """A connection that ended without DISCONNECT: its will becomes telemetry (MQTT 3.1.1, 3.1.2.5)."""
+        connect = self._wire.connect
+        if connect is None or connect.will is None or self._said_goodbye:
+            return
+        topic = connect.will.topic.encode()
+        try:
+            self._check_topic(topic)
+            self._check_size(connect.will.payload)
+        except (ProtocolViolation, ServiceError) as error:
+            log.info("the will of %s/%s is dropped: %s", session.device, session.module, error)
+            return
+        raw = encode_publish(self._marked(topic, b"iothub-MessageType=Will"), connect.will.payload, qos=0)
+        self._store(raw, 1, b"", 0)
+
     def _check_topic(self, topic: bytes) -> None:
         session = self._in_session()
         parsed = parse_telemetry(topic)
@@ -337,9 +355,11 @@ class MqttFront(asyncio.Protocol):
             raise ProtocolViolation(f"a message of {len(body)} bytes; the most is {MESSAGE_LIMIT} (256 KB)")
 
     @staticmethod
-    def _retained(topic: bytes) -> bytes:
-        joint = b"" if topic.endswith(b"/") else b"&"
-        return topic + joint + b"mqtt-retain=true"
+    def _marked(topic: bytes, mark: bytes) -> bytes:
+        """The topic with one more application property."""
+        if topic.endswith(b"/"):
+            return topic + mark
+        return topic + (b"/" if topic.endswith(b"/messages/events") else b"&") + mark
 
     def _stored_before(self, packet_id: int, topic: bytes, payload: bytes) -> bool:
         """Whether a message marked DUP was stored, and its acknowledgement lost (a hub that was killed)."""

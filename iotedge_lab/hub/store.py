@@ -12,6 +12,7 @@ message waits for them.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 import threading
@@ -24,7 +25,10 @@ from iotedge_lab.errors import EnvironmentProblem, StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+log = logging.getLogger(__name__)
+
 SCHEMA_VERSION = 1
+_WAL_MOST = 8  # times the size at which a checkpoint is due
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -106,6 +110,8 @@ class Store:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute(f"PRAGMA synchronous = {'FULL' if self.fsync else 'NORMAL'}")
             db.execute("PRAGMA wal_autocheckpoint = 0")
+            # Cut the log's file when it begins anew: its size tells whether the next checkpoint is due.
+            db.execute("PRAGMA journal_size_limit = 0")
             db.execute("PRAGMA cache_size = -16384")
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
@@ -146,9 +152,14 @@ class Store:
             with self.transaction() as db:
                 for participant in waiting:
                     participant.write(db)
-        except StoreUnavailable as error:
+        except Exception as error:
+            # A fault of ours is told as well: a participant that hears nothing waits for ever, and its
+            # devices for their acknowledgements.
+            refusal = error if isinstance(error, StoreUnavailable) else StoreUnavailable(f"a fault: {error!r}")
+            if refusal is not error:
+                log.exception("a transaction failed")
             for participant in waiting:
-                participant.failed(error)
+                participant.failed(refusal)
             return
         for participant in waiting:
             participant.durable()
@@ -189,10 +200,15 @@ class Store:
         if self._checkpointer is not None and self._checkpointer.is_alive():
             return
         try:
-            due = Path(f"{self.path}-wal").stat().st_size >= self._checkpoint_bytes
+            size = Path(f"{self.path}-wal").stat().st_size
         except OSError:
             return
-        if due:
+        if size >= _WAL_MOST * self._checkpoint_bytes:
+            # Under a load that never pauses the log never begins anew by itself, and would fill the disk. The
+            # thread has just copied most of it, so the little that came since is copied here.
+            with contextlib.suppress(sqlite3.Error):
+                self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        elif size >= self._checkpoint_bytes:
             self._checkpointer = threading.Thread(target=self._checkpoint, name="checkpoint", daemon=True)
             self._checkpointer.start()
 

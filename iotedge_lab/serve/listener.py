@@ -4,7 +4,8 @@ It stands for the front end of an IoT Hub, which has one port for each protocol 
 port takes all of them: an accepted socket is looked at without reading from it (MSG_PEEK), TLS is put on if
 it asks for it, and the first bytes in clear text decide who gets the connection (`sniffing`).
 
-A connection is *pending* until a handler has it: while it is silent, shakes hands or has sent too little:
+A connection is *pending* until a handler has it: while it is silent, shakes hands or has sent too little to
+tell what it speaks. The rules:
 
 - No connection is pending longer than `handshake_timeout`.
 - While connections become ready one after another, a window of them is worked on and the others wait in the
@@ -26,16 +27,16 @@ import errno
 import logging
 import socket
 import ssl
-import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from iotedge_lab.errors import EnvironmentProblem, UsageError
 from iotedge_lab.serve.addresses import BACKLOG, Reservation, listen, loopback_addresses
+from iotedge_lab.serve.connections import OpenConnections, Pending
 from iotedge_lab.serve.sniffing import TLS_HANDSHAKE, ConnectionInfo, Handlers, Kind, ServerNames, sniff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 log = logging.getLogger(__name__)
 
@@ -95,8 +96,8 @@ class Listener:
         self._grace = handshake_timeout / 5 if grace is None else grace
         self._names = None if ssl_context is None else ServerNames.on(ssl_context)
         self._servers: list[socket.socket] = []
-        self._pending: dict[_Pending, None] = {}  # the oldest first
-        self._open = _OpenConnections()
+        self._pending: dict[Pending, None] = {}  # the oldest first
+        self._open = OpenConnections()
         self._sweeper: asyncio.TimerHandle | None = None
         self._resumer: asyncio.TimerHandle | None = None
         self._accepting = False
@@ -158,7 +159,8 @@ class Listener:
             reservation.take()
         self._loop = loop
         self._servers += servers
-        self._accepting = True
+        self._accepting = False
+        self._resume()  # those that were there before too, if they rest just now
 
     def _watch(self, loop: asyncio.AbstractEventLoop, servers: list[socket.socket]) -> None:
         try:
@@ -208,7 +210,7 @@ class Listener:
             if not self._may_accept():
                 return
             try:
-                accepted, _peer = server.accept()
+                accepted, peer = server.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except ConnectionError:  # gone before it was taken
@@ -221,7 +223,7 @@ class Listener:
             self._exhausted = False
             self._accepted += 1
             accepted.setblocking(False)
-            pending = _Pending(self, accepted, self._loop.time())
+            pending = Pending(accepted, _address(peer), self._loop.time(), self._received, self._lost)
             self._pending[pending] = None
             self._arm()
             self._peek(pending)
@@ -251,7 +253,7 @@ class Listener:
         self._exhausted = True
         self._rest(self._loop.time() + _REST)
 
-    def _oldest(self) -> _Pending:
+    def _oldest(self) -> Pending:
         return next(iter(self._pending))
 
     def _rest(self, until: float | None = None) -> None:
@@ -275,7 +277,7 @@ class Listener:
 
     # --- pending connections -------------------------------------------------------------------------------
 
-    def _peek(self, pending: _Pending) -> None:
+    def _peek(self, pending: Pending) -> None:
         """Look at the first byte, now or when it comes, and go on accordingly."""
         try:
             first = pending.sock.recv(1, socket.MSG_PEEK)
@@ -299,7 +301,7 @@ class Listener:
         self._unwatch(pending)
         pending.task = self._loop.create_task(self._connect(pending))
 
-    async def _connect(self, pending: _Pending) -> None:
+    async def _connect(self, pending: Pending) -> None:
         """Make a transport of the socket, with TLS if asked for; from here `pending` is its protocol."""
         pending.started = True
         try:
@@ -319,14 +321,14 @@ class Listener:
             log.exception("A connection could not be set up")
             self._end(pending)
 
-    def _handshake_failed(self, pending: _Pending, error: OSError) -> None:
+    def _handshake_failed(self, pending: Pending, error: OSError) -> None:
         if pending in self._pending:
             self._failed_handshakes += 1
             self._end(pending)
             reason = getattr(error, "reason", None) or str(error) or "the client hung up"
             log.info("TLS was not agreed on with a client (%s).%s", reason, _distrust(reason, error))
 
-    def _received(self, pending: _Pending) -> None:
+    def _received(self, pending: Pending) -> None:
         """Bytes in clear text have come: hand over, wait for more, or refuse."""
         if pending not in self._pending:
             return
@@ -343,7 +345,7 @@ class Listener:
         self._release(pending)
         self._open.add(pending.sock, transport)
         try:
-            protocol = handler(self._info(transport))
+            protocol = handler(self._info(pending, transport))
             transport.set_protocol(protocol)
             protocol.connection_made(transport)
             if not transport.is_closing():
@@ -352,26 +354,27 @@ class Listener:
             log.exception("The handler for %s failed; its connection is closed", kind.value)
             transport.abort()
 
-    def _info(self, transport: asyncio.Transport) -> ConnectionInfo:
+    def _info(self, pending: Pending, transport: asyncio.Transport) -> ConnectionInfo:
+        # Not the transport's "peername": the kernel forgets it when the peer resets the connection.
+        local = _address(pending.sock.getsockname())
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
-        peer, local = (_address(transport.get_extra_info(name)) for name in ("peername", "sockname"))
         if tls is None:
-            return ConnectionInfo(peer, local, tls=False)
+            return ConnectionInfo(pending.peer, local, tls=False)
         name = self._names.pop(tls) if self._names is not None else None
-        return ConnectionInfo(peer, local, True, tls.getpeercert(binary_form=True), name)
+        return ConnectionInfo(pending.peer, local, True, tls.getpeercert(binary_form=True), name)
 
-    def _lost(self, pending: _Pending, error: Exception | None) -> None:
+    def _lost(self, pending: Pending, error: Exception | None) -> None:
         """A connection ended while it was sniffed."""
         if isinstance(error, ssl.SSLError):  # under TLS 1.3 a client's alert comes after our handshake
             self._handshake_failed(pending, error)
         self._end(pending)
 
-    def _refuse(self, pending: _Pending, reason: str) -> None:
+    def _refuse(self, pending: Pending, reason: str) -> None:
         self._refused += 1
         log.debug("A connection was closed: %s", reason)
         self._end(pending)
 
-    def _end(self, pending: _Pending) -> None:
+    def _end(self, pending: Pending) -> None:
         """Close a pending connection, whatever state it is in; leave one alone that is not pending."""
         if not self._release(pending):
             return
@@ -386,17 +389,18 @@ class Listener:
             self._unwatch(pending)
             pending.sock.close()
 
-    def _release(self, pending: _Pending) -> bool:
+    def _release(self, pending: Pending) -> bool:
         """Take `pending` off the list; False if it was not on it."""
         if pending not in self._pending:
             return False
         del self._pending[pending]
+        pending.ended = True
         # Not at the first free place: watching and unwatching costs system calls.
         if self._full and len(self._pending) <= self._window * 3 // 4:
             self._resume()
         return True
 
-    def _unwatch(self, pending: _Pending) -> None:
+    def _unwatch(self, pending: Pending) -> None:
         if pending.watched:
             pending.watched = False
             self._loop.remove_reader(pending.sock)
@@ -416,65 +420,6 @@ class Listener:
                 break
             self._refuse(pending, f"it was not ready within {self._timeout} s")
         self._arm()
-
-
-class _Pending(asyncio.Protocol):
-    """A connection that no handler has yet, and the protocol of its transport for that while."""
-
-    __slots__ = ("listener", "since", "sock", "start", "started", "task", "tls", "transport", "watched")
-
-    def __init__(self, listener: Listener, sock: socket.socket, since: float) -> None:
-        self.listener = listener
-        self.sock = sock
-        self.since = since
-        self.tls = False
-        self.watched = False
-        self.started = False
-        self.task: asyncio.Task[None] | None = None
-        self.transport: asyncio.Transport | None = None
-        self.start = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        if self not in self.listener._pending:  # noqa: SLF001  (one class in two parts)
-            self.transport.abort()  # dropped while the loop was making the transport
-
-    def data_received(self, data: bytes) -> None:
-        self.start += data
-        self.listener._received(self)  # noqa: SLF001  (as above)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.listener._lost(self, exc)  # noqa: SLF001  (as above)
-
-
-class _OpenConnections:
-    """What was handed over and is not closed yet, kept without keeping it alive.
-
-    The loop keeps a transport and its socket as long as the connection lives, then closes the socket.
-    """
-
-    def __init__(self) -> None:
-        self._transports: weakref.WeakKeyDictionary[socket.socket, Callable[[], asyncio.Transport | None]]
-        self._transports = weakref.WeakKeyDictionary()
-
-    def add(self, sock: socket.socket, transport: asyncio.Transport) -> None:
-        """Remember the transport that was made of `sock`."""
-        try:
-            self._transports[sock] = weakref.ref(transport)
-        except TypeError:
-            # uvloop's TLS transport cannot be referred to weakly; it lets go of its socket at the end (that
-            # of asyncio does not), and the entry goes with the socket.
-            self._transports[sock] = lambda: transport
-
-    def __len__(self) -> int:
-        return sum(sock.fileno() != -1 for sock in self._transports)
-
-    def abort(self) -> None:
-        """Cut them all."""
-        for refer in list(self._transports.values()):
-            transport = refer()
-            if transport is not None:
-                transport.abort()
 
 
 def _distrust(reason: str, error: OSError) -> str:

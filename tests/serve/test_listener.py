@@ -328,6 +328,25 @@ async def test_out_of_descriptors(server_tls, handlers, connect, caplog, monkeyp
         await listener.close()
 
 
+async def test_start_more_while_resting(server_tls, handlers, connect, until, monkeypatch):
+    """Addresses added later are served at once, and those that rest just then are not forgotten."""
+    monkeypatch.setattr("iotedge_lab.serve.listener._REST", 0.05)
+    server = Exhausted()
+    server.bind(("127.0.0.1", 0))
+    listener = Listener(server_tls, handlers)
+    await listener.start([server])
+    try:
+        waiting = await connect(listener.addresses[0][1])
+        await until(lambda: server.tries)
+        await listener.start([("127.0.0.1", 0)])
+        for reader, writer in (await connect(listener.addresses[1][1]), waiting):
+            writer.write(b"\x10")
+            async with asyncio.timeout(2):
+                assert await reader.readexactly(6) == b"mqtt:\x10"
+    finally:
+        await listener.close()
+
+
 async def test_failing_handler(listening, connect, caplog):
     """A handler that raises costs its own connection, and the log tells where."""
 
@@ -427,10 +446,11 @@ async def test_uamqp(listening, authority, made, until, trusts):
     pytest.importorskip("uamqp")
     program = (
         "import sys, uamqp\n"
-        "auth = uamqp.authentication.SASLAnonymous('localhost', port=int(sys.argv[1]), verify=sys.argv[2])\n"
+        "from uamqp import authentication\n"
+        "auth = authentication.SASLAnonymous('localhost', port=int(sys.argv[1]), verify=sys.argv[2])\n"
         "client = uamqp.SendClient(f'amqps://localhost:{sys.argv[1]}/x', auth=auth)\n"
         "client.open()\n"
-        "while True: client._connection.work()\n"
+        "while True: client.do_work()\n"
     )
     roots = authority.ca_file if trusts else certifi.where()
     async with listening() as (listener, port):

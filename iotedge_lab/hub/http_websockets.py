@@ -1,0 +1,45 @@
+"""MQTT and AMQP over WebSocket, on the HTTPS port and on 443.
+
+`/$iothub/websocket` speaks MQTT (subprotocol `mqtt`), `/$servicebus/websocket/` speaks AMQP (subprotocol
+`AMQPWSB10`). Who may connect is decided inside, as over plain TLS.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from iotedge_lab.hub.amqp_front import AmqpFront
+from iotedge_lab.hub.http_common import HUB
+from iotedge_lab.hub.mqtt_front import MqttFront
+from iotedge_lab.serve.sniffing import ConnectionInfo
+from iotedge_lab.serve.websocket import serve
+
+
+def routes() -> list[web.RouteDef]:
+    """The routes of this part."""
+    return [
+        web.get("/$iothub/websocket", _mqtt),
+        web.get("/$servicebus/websocket", _amqp),
+        web.get("/$servicebus/websocket/", _amqp),
+    ]
+
+
+async def _mqtt(request: web.Request) -> web.WebSocketResponse:
+    return await serve(request, "mqtt", lambda: MqttFront(request.app[HUB], _info(request)))
+
+
+async def _amqp(request: web.Request) -> web.WebSocketResponse:
+    return await serve(request, "AMQPWSB10", lambda: AmqpFront(request.app[HUB], _info(request)))
+
+
+def _info(request: web.Request) -> ConnectionInfo:
+    transport = request.transport
+    peer = transport.get_extra_info("peername") if transport else None
+    local = transport.get_extra_info("sockname") if transport else None
+    return ConnectionInfo(
+        peer=(peer or ("", 0))[:2],
+        local=(local or ("", 0))[:2],
+        tls=request.secure,
+        client_certificate=None,
+        server_name=None,
+    )
