@@ -17,25 +17,24 @@ if TYPE_CHECKING:
 class Pending(asyncio.Protocol):
     """A connection that no handler has yet, and the protocol of its transport for that while.
 
-    `peer` is (address, port), `since` when it was accepted (loop time, s). `received` is called with it when bytes in clear text have
-    come, which `start` holds from the first on; `lost` when it ended meanwhile, with the reason if there is one.
+    `peer` is (address, port), `since` when it was accepted (loop time, s). `received` is called with it when
+    bytes in clear text have come, which `start` holds from the first on; `lost` when it ended meanwhile, with
+    the reason if there is one.
     `ended` says that the listener is done with it: handed over or closed.
     """
 
     __slots__ = (
-        *(
-            "ended",
-            "lost",
-            "peer",
-            "received",
-            "since",
-            "sock",
-            "start",
-            "started",
-            "task",
-            "tls",
-            "transport",
-        ),
+        "ended",
+        "lost",
+        "peer",
+        "received",
+        "since",
+        "sock",
+        "start",
+        "started",
+        "task",
+        "tls",
+        "transport",
         "watched",
     )
 
