@@ -39,6 +39,11 @@ class Spec:
 _FIRST: Final = datetime.fromisoformat("2026-03-02 07:30:00")  # no zone: the recording's times have none
 
 
+# Seeds are chosen, not only drawn: those of the city drives out of twenty sets, that of car.csv out of 250, for
+# statistics near the recording's (and, for car.csv, for showing the leak as the recording does).
+_SEEDS: Final = 1300
+
+
 def _specs() -> tuple[Spec, ...]:
     """Fourteen drives of seven to nine minutes, one each half day."""
     plan: tuple[tuple[Kind, int], ...] = (("city", 6), ("suburban", 4), ("highway", 4))
@@ -47,7 +52,7 @@ def _specs() -> tuple[Spec, ...]:
         for number in range(1, count + 1):
             at = len(specs)
             start = _FIRST + timedelta(hours=12 * at, minutes=7 * at)
-            specs.append(Spec(f"{kind}-{number:02}", kind, 1300 + at, 420.0 + 60.0 * (at % 3), start))
+            specs.append(Spec(f"{kind}-{number:02}", kind, _SEEDS + at, 420.0 + 60.0 * (at % 3), start))
     return tuple(specs)
 
 

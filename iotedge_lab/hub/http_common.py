@@ -48,14 +48,19 @@ def named(request: web.Request) -> tuple[str, str]:
     return request.match_info["device"], request.match_info.get("module", "")
 
 
-async def json_object(request: web.Request) -> dict[str, Any]:
-    """The body as a JSON object; raises `ArgumentInvalid` or `MessageTooLarge`."""
+async def json_body(request: web.Request) -> Any:
+    """The body as JSON; raises `ArgumentInvalid` or `MessageTooLarge`."""
     try:
-        body = json.loads(await request.read())
+        return json.loads(await request.read())
     except web.HTTPRequestEntityTooLarge as error:
         raise MessageTooLarge(f"the body is over {BODY_LIMIT} bytes.") from error
     except (ValueError, RecursionError) as error:
         raise ArgumentInvalid(f"the body is not JSON: {str(error)[:120]}.") from error
+
+
+async def json_object(request: web.Request) -> dict[str, Any]:
+    """The body as a JSON object; raises as `json_body` does."""
+    body = await json_body(request)
     if not isinstance(body, dict):
         raise ArgumentInvalid(f"the body is a JSON {type(body).__name__}, and an object is needed.")
     return body

@@ -15,7 +15,16 @@ from iotedge_lab import __version__
 from iotedge_lab.errors import ArgumentInvalid, NotImplementedHere
 from iotedge_lab.hub import http_twins, http_websockets
 from iotedge_lab.hub.access import Right
-from iotedge_lab.hub.http_common import BODY_LIMIT, HUB, answer_errors, authorised, json_object, named
+from iotedge_lab.hub.bulk import Bulk
+from iotedge_lab.hub.http_common import (
+    BODY_LIMIT,
+    HUB,
+    answer_errors,
+    authorised,
+    json_body,
+    json_object,
+    named,
+)
 from iotedge_lab.hub.hub import EVENTS_NAME, Hub
 
 if TYPE_CHECKING:
@@ -37,6 +46,7 @@ def make_app(hub: Hub) -> web.Application:
             web.put("/lab/consumer-groups/{group}", _put_group),
             web.delete("/lab/consumer-groups/{group}", _delete_group),
             web.get("/devices", _list_devices),
+            web.post("/devices", _bulk),
             web.get("/devices/{device}", _get_identity),
             web.put("/devices/{device}", _put_identity),
             web.delete("/devices/{device}", _delete_identity),
@@ -63,6 +73,16 @@ async def _list_devices(request: web.Request) -> web.Response:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MOST_DEVICES:
         raise ArgumentInvalid(f"top is a number from 1 to {_MOST_DEVICES}, not {text[:20]!r}.")
     return web.json_response([hub.identities.to_json(device) for device in hub.identities.devices(int(text))])
+
+
+async def _bulk(request: web.Request) -> web.Response:
+    hub = authorised(request, Right.REGISTRY_WRITE)
+    entries = await json_body(request)
+    bulk = Bulk(
+        hub.identities, hub.twins, lambda device, module, why: hub.sessions.drop(device, module or None, why)
+    )
+    result = bulk.run(entries)
+    return web.json_response(result, status=200 if result["isSuccessful"] else 400)
 
 
 async def _list_modules(request: web.Request) -> web.Response:

@@ -157,7 +157,10 @@ class Hub:
         """Once a second: time-outs, expired tokens; now and then the log's old age."""
         monotonic, now = self.clock.monotonic(), self.clock.now()
         for connection in tuple(self.connections):
-            connection.tick(monotonic, now)
+            try:
+                connection.tick(monotonic, now)
+            except Exception:  # a fault with one connection is not the others'
+                log.exception("housekeeping of a connection failed")
         if monotonic >= self._prune_at:
             self._prune_at = monotonic + _PRUNE_EVERY
             gone = self.log.prune(self.settings.retention_days)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 PARTITION_SHIFT = 48
 DEFAULT_RETENTION_DAYS = 1
 REPLAY_WINDOW_MS = 60_000
-REPLAY_MESSAGES = 65_535
+# Far fewer than the 65,535 packet ids: the last use of an id must not be taken for the one that is re-sent.
+REPLAY_MESSAGES = 32_767
 REPLAY_ROWS = 20_000
 
 Done = Callable[[StoreUnavailable | None], None]

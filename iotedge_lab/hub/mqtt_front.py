@@ -75,14 +75,14 @@ class MqttFront(asyncio.Protocol):
         self._replays: dict[int, tuple[bytes, bytes]] | None = None
         self._said_goodbye = False
         self._keep_alive = 0.0
-        self._heard = 0.0
+        self._heard = self._opened = 0.0
 
     # -- asyncio.Protocol ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport over from the listener."""
         self._transport = transport  # type: ignore[assignment] # the listener gives a full transport
-        self._heard = self.hub.clock.monotonic()
+        self._heard = self._opened = self.hub.clock.monotonic()
         self.hub.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -162,7 +162,7 @@ class MqttFront(asyncio.Protocol):
             and now > self._admission.expiry
         ):
             self.drop("its SAS token has expired")
-        elif self._admission is None and monotonic - self._heard > 10:
+        elif self._admission is None and monotonic - self._opened > 10:
             self.drop("no CONNECT came within 10 s")
 
     def _name(self) -> str:
@@ -295,9 +295,9 @@ class MqttFront(asyncio.Protocol):
             )
         topic = packet.topic.encode()
         if topic.startswith(REQUEST_PREFIX):
-            if packet.qos:
-                self._write(encode_puback(packet.packet_id))
             handle_request(self, session.device, session.module, topic, packet.payload)
+            if packet.qos:  # after the work: what is acknowledged is kept
+                self._write(encode_puback(packet.packet_id))
             return
         if topic not in self._known_topics:
             self._check_topic(topic)
@@ -309,6 +309,8 @@ class MqttFront(asyncio.Protocol):
         if packet.dup and session.persistent and self._stored_before(packet.packet_id, topic, packet.payload):
             self._write(acks)
             return
+        if self._replays and not packet.dup:
+            self._replays.pop(packet.packet_id, None)  # its number is used anew: the old one was acknowledged
         self._store(raw, 1, acks, session.epoch if session.persistent else 0)
 
     def _store(self, raw: bytes, count: int, acks: bytes, epoch: int) -> None:
@@ -357,20 +359,21 @@ class MqttFront(asyncio.Protocol):
     @staticmethod
     def _marked(topic: bytes, mark: bytes) -> bytes:
         """The topic with one more application property."""
-        if topic.endswith(b"/"):
-            return topic + mark
-        return topic + (b"/" if topic.endswith(b"/messages/events") else b"&") + mark
+        bare = topic.rstrip(b"/")  # other SDKs end a property bag with a slash
+        return bare + (b"/" if bare.endswith(b"/messages/events") else b"&") + mark
 
     def _stored_before(self, packet_id: int, topic: bytes, payload: bytes) -> bool:
         """Whether a message marked DUP was stored, and its acknowledgement lost (a hub that was killed)."""
         session = self._in_session()
         if self._replays is None:
             self._replays = {}
+            self.hub.store.flush()  # the connection before this one may have sent in the same turn
             for raw in self.hub.log.replays(self._partition, session.epoch):
                 newest: dict[int, tuple[bytes, bytes]] = {}
                 for known_topic, body, known_id in iter_publishes(raw):
                     newest[known_id] = (known_topic, body)
-                self._replays = newest | self._replays
+                for known_id, message in newest.items():
+                    self._replays.setdefault(known_id, message)
         return self._replays.pop(packet_id, None) == (topic, payload)
 
     def _in_session(self) -> Session:

@@ -99,6 +99,7 @@ class Store:
         self._scheduled = False
         self._call_soon: Callable[[Callable[[], None]], object] | None = None
         self._checkpoint_bytes = checkpoint_pages * 4096
+        self._wal = Path(f"{path}-wal")  # made once: it is looked at after each commit
         self._checkpointer: threading.Thread | None = None
         self._closed = False
         with _private_files():
@@ -200,7 +201,7 @@ class Store:
         if self._checkpointer is not None and self._checkpointer.is_alive():
             return
         try:
-            size = Path(f"{self.path}-wal").stat().st_size
+            size = self._wal.stat().st_size
         except OSError:
             return
         if size >= _WAL_MOST * self._checkpoint_bytes:

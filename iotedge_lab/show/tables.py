@@ -8,12 +8,13 @@ from __future__ import annotations
 import html
 import json
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from iotedge_lab.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from azure.eventhub import EventData
     from pandas import DataFrame
@@ -43,26 +44,28 @@ def first_rows(frame: DataFrame, rows: int = 5, *, note: str = "") -> Table:
     return Table(shown, f"{counted}. {note}".strip() if note else counted)
 
 
-def events(received: Iterable[EventData]) -> DataFrame:
+def events(received: Iterable[EventData], *, properties: Sequence[str] = ()) -> DataFrame:
     """One row an event: sequence number, enqueued time (UTC), device, then a column for each property.
 
-    Properties keep their names (`driveId`, `alert`, ...); an event without one has an empty text there.
+    Properties keep their names (`driveId`, `alert`, ...); an event without one has an empty text there. Those
+    named in `properties` have a column in any case, in this order; further ones follow as they come.
     """
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
     for event in received:
-        properties = {_text(name): _text(value) for name, value in (event.properties or {}).items()}
+        carried = {_text(name): _text(value) for name, value in (event.properties or {}).items()}
         rows.append(
             {
                 "sequence number": event.sequence_number,
                 "enqueued": event.enqueued_time,
                 "device": _text(event.system_properties.get(_DEVICE, "")),
-                **properties,
+                **carried,
             }
         )
-    columns = ["sequence number", "enqueued", "device"]
-    return pd.DataFrame(rows).fillna("") if rows else pd.DataFrame(columns=columns)
+    columns = ["sequence number", "enqueued", "device", *properties]
+    columns += [name for name in dict.fromkeys(chain.from_iterable(rows)) if name not in columns]
+    return pd.DataFrame([dict.fromkeys(columns, "") | row for row in rows], columns=columns)
 
 
 def bodies(received: Iterable[EventData]) -> DataFrame:

@@ -22,8 +22,7 @@ from datetime import UTC, datetime
 from itertools import count, islice
 
 from azure.eventhub import EventHubConsumerClient
-from azure.iot.device import IoTHubDeviceClient, Message
-from azure.iot.device.exceptions import ConnectionDroppedError, ConnectionFailedError, NoConnectionError
+from azure.iot.device import IoTHubDeviceClient, Message, exceptions
 from azure.iot.hub import IoTHubRegistryManager
 
 from iotedge_lab import Lab
@@ -79,6 +78,7 @@ plots.route_map(drive)
 #
 # A message has a size in bytes, and so many are sent each second. How many gigabytes (10⁹ bytes) is that in a day?
 
+
 # %% exercise="gigabytes_per_day"
 def gigabytes_per_day(message_bytes, messages_per_second):
     """Gigabytes that a sensor sends in a day."""
@@ -107,8 +107,10 @@ print(f"at 10 a second: {gigabytes_per_day(size, 10):.3f} GB a day")
 
 # %%
 registry = IoTHubRegistryManager.from_connection_string(lab.service_connection_string)
-identity = registry.create_device_with_sas("car-1", None, None, "enabled")
-print(identity.device_id, identity.status, identity.connection_state, identity.authentication.type)
+device = registry.create_device_with_sas("car-1", None, None, "enabled")
+print(
+    device.device_id, device.status, device.connection_state, device.authentication.type
+)
 
 # %% [markdown]
 # Now the other side: the car. It knows its own connection string and nothing else. **Predict:** what will the
@@ -128,10 +130,13 @@ print(registry.get_device("car-1").connection_state)
 # rows of hard braking, at or below -0.2 g (`row.acceleration_gs`), the property `alert` with the value `braking`.
 # Properties live in `message.custom_properties`, a dictionary.
 
+
 # %% exercise="to_message"
 def to_message(row):
     """One row of the drive as a message; hard braking carries a property."""
-    message = Message(row.to_json(), content_type="application/json", content_encoding="utf-8")
+    message = Message(
+        row.to_json(), content_encoding="utf-8", content_type="application/json"
+    )
     message.custom_properties["driveId"] = "drive-1"
     # >>> solution
     # stub: ...  # hint: if row.acceleration_gs ...
@@ -162,12 +167,15 @@ for row in rows:
 # The hub keeps messages in partitions, each a log: reading takes nothing away. This reads one partition with the
 # Event Hubs SDK, from a position on, until two seconds pass without an event.
 
+
 # %%
 def read(partition, **position):
     """The events of one partition, from a position on."""
     events = []
     consumer = EventHubConsumerClient.from_connection_string(
-        lab.events_connection_string, consumer_group="$Default", eventhub_name=lab.events_name
+        lab.events_connection_string,
+        consumer_group="$Default",
+        eventhub_name=lab.events_name,
     )
 
     def on_event(context, event):
@@ -187,10 +195,14 @@ def read(partition, **position):
 
 # %%
 with EventHubConsumerClient.from_connection_string(
-    lab.events_connection_string, consumer_group="$Default", eventhub_name=lab.events_name
+    lab.events_connection_string,
+    consumer_group="$Default",
+    eventhub_name=lab.events_name,
 ) as consumer:
     partitions = consumer.get_partition_ids()
-received = {partition: read(partition, starting_position=began) for partition in partitions}
+received = {
+    partition: read(partition, starting_position=began) for partition in partitions
+}
 {partition: len(events) for partition, events in received.items()}
 
 # %% [markdown]
@@ -199,10 +211,15 @@ received = {partition: read(partition, starting_position=began) for partition in
 
 # %%
 home = max(received, key=lambda partition: len(received[partition]))
-tables.first_rows(tables.events(received[home]))
+log = tables.events(received[home], properties=["driveId", "alert"])
+tables.first_rows(
+    log, note=f"{(log['alert'] == 'braking').sum()} of them carry an alert."
+)
 
 # %%
-assert [event.body_as_str() for event in received[home]] == [row.to_json() for row in rows]
+assert [event.body_as_str() for event in received[home]] == [
+    row.to_json() for row in rows
+]
 plots.speed_over_time(tables.bodies(received[home]))
 
 # %% [markdown]
@@ -213,6 +230,7 @@ plots.speed_over_time(tables.bodies(received[home]))
 #
 # A program that reads the log remembers the last `sequence_number` it has dealt with. Read what came after it, and
 # nothing twice. `read` takes `starting_position=`.
+
 
 # %% exercise="read_after"
 def read_after(sequence_number):
@@ -232,7 +250,11 @@ exercise.check_read_after(read_after, received[home])
 # again, until somebody has.
 
 # %%
-LINK_IS_DOWN = (ConnectionDroppedError, ConnectionFailedError, NoConnectionError)
+LINK_IS_DOWN = (
+    exceptions.ConnectionDroppedError,
+    exceptions.ConnectionFailedError,
+    exceptions.NoConnectionError,
+)
 
 
 def send(row):
@@ -249,6 +271,7 @@ def send(row):
 # A second from the start of the next cell, the hub's process is killed with `SIGKILL`: no farewell, no clean-up.
 # Two seconds later it starts again. **Predict:** which rows will be missing?
 
+
 # %%
 def pull_the_plug():
     """Kill the hub, leave it dead for two seconds, start it again."""
@@ -257,7 +280,9 @@ def pull_the_plug():
     lab.start()
 
 
-logging.getLogger("azure.iot").setLevel(logging.ERROR)  # a lost connection is no news here
+logging.getLogger("azure.iot").setLevel(
+    logging.ERROR
+)  # a lost connection is no news here
 accident = threading.Timer(1, pull_the_plug)
 accident.start()
 acknowledged, attempts = [], []
@@ -273,14 +298,12 @@ after = read_after(received[home][-1].sequence_number)
 lost = set(acknowledged) - {event.body_as_str() for event in after}
 assert not lost, f"{len(lost)} acknowledged messages are lost"
 print(f"{len(lost)} of {len(acknowledged)} acknowledged messages lost")
+car.shutdown()
 
 # %% [markdown]
 # **What just happened?** The hub acknowledges a message only once it is stored where a crash cannot reach it. What
 # it had not acknowledged, your loop sent again. If the acknowledgement alone was lost, a row arrives twice: the
 # promise is *at least once*. Give messages an id where twice would hurt.
-
-# %%
-car.shutdown()
 
 # %% [markdown]
 # **You have now**

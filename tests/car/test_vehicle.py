@@ -95,7 +95,7 @@ def test_gears_change_one_by_one_and_not_in_haste(motions, kind):
     at = np.flatnonzero(changes)
     assert set(np.abs(changes[at])) == {1.0}
     assert np.diff(at).min() * DT >= 1.0
-    assert 1 <= gear.min()
+    assert gear.min() >= 1
     assert gear.max() <= GEARS
 
 
@@ -167,8 +167,8 @@ def test_digits_that_every_machine_gives():
     """A few numbers of a drive to the last digit: a change of the physics or of the platform shows here."""
     motion = simulate(2026, "suburban", 90.0)
     assert len(motion.time) == 1801
-    assert repr(motion.metre[-1]) == METRE
-    assert sum(motion.gear) == GEAR_SUM
+    assert repr(motion.metre[-1]) == "899.7549785063519"
+    assert sum(motion.gear) == 6965
 
 
 def test_a_hasty_driver_is_faster():

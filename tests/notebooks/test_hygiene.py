@@ -51,6 +51,10 @@ def _long_cell(notebook: NotebookNode) -> None:
     _code(notebook, 0).source = "x = 1\n" * 26
 
 
+def _wide_cell(notebook: NotebookNode) -> None:
+    _code(notebook, 0).source = "x" * 93
+
+
 def _long_cells(notebook: NotebookNode) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -119,6 +123,7 @@ CASES: list[tuple[hygiene.Rule, Callable[[NotebookNode], None], str]] = [
     (hygiene.pictures_have_alt_text, _show({"image/png": "AAAA"}), "a bare image/png"),
     (hygiene.pictures_have_alt_text, _show({"image/svg+xml": "<svg/>"}), "a bare image/svg"),
     (hygiene.cells_are_short, _long_cell, "has 26 lines"),
+    (hygiene.cells_are_short, _wide_cell, "a line of 93 characters"),
     (hygiene.cells_are_short, _long_cells, "the median code cell has 7"),
     (hygiene.prose_is_short, _wordy, "words of prose before code cell 3"),
     (hygiene.opens_with_a_promise, _first("# A toy", "A toy"), "# Title"),

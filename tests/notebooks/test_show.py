@@ -154,6 +154,14 @@ def test_events_become_a_table_with_a_column_a_property() -> None:
     assert frame["alert"].tolist() == ["", "braking"]
 
 
+def test_a_property_that_is_asked_for_has_a_column_in_any_case() -> None:
+    """Named properties come first and in their order, also when no event carries them."""
+    frame = tables.events([_event(0, "{}", driveId="drive-1")], properties=["alert"])
+    assert list(frame.columns)[3:] == ["alert", "driveId"]
+    assert frame["alert"].tolist() == [""]
+    assert list(tables.events([], properties=["alert"]).columns)[3:] == ["alert"]
+
+
 def test_no_events_make_an_empty_table() -> None:
     """Nothing read is a table of no rows, with its columns."""
     assert list(tables.events([]).columns) == ["sequence number", "enqueued", "device"]

@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 import sys
+import time
 
 import certifi
 import pytest
@@ -124,11 +125,12 @@ async def test_flow_control_and_end_reach_the_handler(listening, connect, made, 
         writer.write(b"\x10")
         await reader.readexactly(6)
         [handler] = made
-        part = bytes(4_000_000)
-        handler.transport.write(part)  # the socket's transport takes it whole
-        handler.transport.write(part)  # this stays in that of TLS, and is over its limit
+        part, sent = bytes(1_000_000), 0
+        while "pause" not in handler.calls and sent < 64_000_000:  # how much the kernel takes first differs
+            handler.transport.write(part)
+            sent += len(part)
         assert handler.calls == ["made", "data", "pause"]
-        await reader.readexactly(2 * len(part))
+        await reader.readexactly(sent)
         await until(lambda: handler.calls[-1] == "resume")
         writer.close()
         assert await handler.lost is None
@@ -286,6 +288,27 @@ async def test_crowd_waits_its_turn(listening, connect):
         assert (listener.counters.refused, listener.counters.open) == (0, 60)
 
 
+async def test_nobody_is_pushed_out_while_all_goes_well(listening, connect):
+    """As long as connections become ready one after another, slow ones keep their place."""
+    grace = 0.3
+    loop = asyncio.get_running_loop()
+    async with listening(max_pending=3, grace=grace) as (listener, port):
+
+        async def client():
+            reader, writer = await connect(port)
+            writer.write(b"\x10")
+            assert await reader.readexactly(6) == b"mqtt:\x10"
+
+        slow = [await connect(port) for _ in range(2)]
+        end = loop.time() + 2 * grace
+        while loop.time() < end:
+            await asyncio.gather(*(client() for _ in range(5)))  # more than there is room for
+        assert (listener.counters.refused, listener.counters.pending) == (0, 2)
+        for reader, writer in slow:
+            writer.write(b"\x10")
+            assert await reader.readexactly(6) == b"mqtt:\x10"
+
+
 async def test_never_more_pending_than_allowed(listening, connect, until):
     """The limit holds while idle clients come; when nobody gets ready the oldest gives way to the newest."""
     async with listening(max_pending=3, grace=0.05) as (listener, port):
@@ -300,12 +323,14 @@ async def test_never_more_pending_than_allowed(listening, connect, until):
 class Exhausted(socket.socket):
     """A listening socket of a process that has no descriptors left, for a while."""
 
-    failures = 3
+    lasting = 0.1
+    since = None
     tries = 0
 
     def accept(self):
+        self.since = self.since or time.monotonic()
         self.tries += 1
-        if self.tries <= self.failures:
+        if time.monotonic() < self.since + self.lasting:
             raise OSError(errno.EMFILE, "Too many open files")
         return super().accept()
 
@@ -322,7 +347,7 @@ async def test_out_of_descriptors(server_tls, handlers, connect, caplog, monkeyp
         writer.write(b"\x10")
         async with asyncio.timeout(2):
             assert await reader.readexactly(6) == b"mqtt:\x10"
-        assert server.tries in (4, 5)  # one a rest: it did not spin
+        assert 2 <= server.tries <= 8  # one a rest: it did not spin
         assert caplog.text.count("Too many open files") == 1
     finally:
         await listener.close()

@@ -297,7 +297,9 @@ class AmqpConnection:
             return  # SASL has no word for it
         if self.state in (ConnectionState.START, ConnectionState.HDR_RCVD):
             if self.role is Role.SERVER:
-                self.out.append(AMQP_HEADER)  # 2.2: what we do speak
+                # 2.2: what we do speak. SASL has not begun here, or has succeeded.
+                refused = self._require_sasl and self._sasl.mechanism is None
+                self.out.append(SASL_HEADER if refused else AMQP_HEADER)
             return
         if (self.state, Signal.SEND_OPEN) in CONNECTION_TRANSITIONS:
             self._send_open()
@@ -350,8 +352,6 @@ class AmqpConnection:
             # 2.2: write a header that is spoken here, then close.
             raise AmqpViolation(f"protocol header {raw.hex()} is not spoken here", "2.2", NOT_ALLOWED)
         if not self._sasl.allows_amqp(self._require_sasl and self.role is Role.SERVER):
-            if self.role is Role.SERVER:
-                self.out.append(SASL_HEADER)
             raise AmqpViolation("AMQP begins before SASL has succeeded", "part 5, 5.3", NOT_ALLOWED)
         self._step(Signal.RECV_HEADER)
         if self.state is ConnectionState.HDR_RCVD:

@@ -87,7 +87,7 @@ class ReceiverLink(Link):
         if settled:
             del session.unsettled_in[delivery_id]
         session.write_disposition(delivery_id, state, settled)
-        if self._top_up_to and not self.credit:
+        if self._top_up_to:
             self._top_up()
         return True
 
@@ -95,11 +95,14 @@ class ReceiverLink(Link):
         return self.session.limits.max_unsettled - len(self.session.unsettled_in)
 
     def _top_up(self) -> None:
-        if self.credit <= self._top_up_to // 2:
-            credit = min(self._top_up_to, self._may_grant())
-            if credit > self.credit:
-                self.credit = credit
-                self.write_flow()
+        target = min(self._top_up_to, self.session.limits.max_unsettled)
+        if self.credit > target // 2:
+            return
+        credit = min(target, self._may_grant())
+        # Where unsettled deliveries hold the credit down, it grows in steps: not one flow for each settled.
+        if credit - self.credit >= max(1, target // 4) or (not self.credit and credit > 0):
+            self.credit = credit
+            self.write_flow()
 
     # Engine
 
@@ -158,7 +161,8 @@ class ReceiverLink(Link):
             partial.settled = True  # 2.7.5: settled once is settled
         if transfer.aborted:
             self.drop_partial()
-            self._top_up()
+            if self._top_up_to:
+                self._top_up()
             return
         self._extend(partial, payload)
         if self._partial is partial and not transfer.more:

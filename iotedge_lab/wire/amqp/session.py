@@ -493,7 +493,7 @@ class Session:
             self.fail(NOT_ALLOWED, f"transfer on handle {transfer.handle}, where the peer receives")
             return
         link.on_transfer(transfer, payload)
-        if self.incoming_window < self.limits.incoming_window // 2 and self.state is SessionState.MAPPED:
+        if self.incoming_window <= self.limits.incoming_window // 2 and self.state is SessionState.MAPPED:
             self.write_flow()
 
     def on_disposition(self, disposition: Disposition) -> None:

@@ -93,6 +93,7 @@ def execute(notebook: NotebookNode, environment: Mapping[str, str], cwd: Path = 
         timeout=CELL_TIMEOUT,
         kernel_name="python3",
         record_timing=False,
+        extra_arguments=["--IPKernelApp.log_level=40"],  # no word about TCP for each notebook
         coalesce_streams=True,
         resources={"metadata": {"path": str(cwd)}},
     )

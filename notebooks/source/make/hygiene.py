@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 300_000
 MAX_CODE_LINES = 25
 MAX_MEDIAN_CODE_LINES = 6
+MAX_LINE = 92  # characters; more do not fit beside JupyterLab's file browser
 MAX_WORDS_BETWEEN = 60
 MAX_OUTPUT_LINES = 60
 MAX_OUTPUT_CHARACTERS = 8_000
@@ -151,7 +152,7 @@ def pictures_have_alt_text(notebook: NotebookNode, _path: Path) -> Finding:
 
 
 def cells_are_short(notebook: NotebookNode, _path: Path) -> Finding:
-    """At most 25 lines a cell; the median of the cells that the reader sees open is at most 6."""
+    """At most 25 lines a cell and 92 characters a line; the median of the open cells is at most 6 lines."""
     finding = Finding()
     lengths = []
     for number, cell in code_cells(notebook):
@@ -159,6 +160,8 @@ def cells_are_short(notebook: NotebookNode, _path: Path) -> Finding:
         finding.expect(
             length <= MAX_CODE_LINES, f"code cell {number} has {length} lines (at most {MAX_CODE_LINES})"
         )
+        longest = max((len(line) for line in cell.source.splitlines()), default=0)
+        finding.expect(longest <= MAX_LINE, f"code cell {number} has a line of {longest} characters")
         if not cell.metadata.get("jupyter", {}).get("source_hidden"):
             lengths.append(length)
     if lengths:

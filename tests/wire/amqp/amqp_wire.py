@@ -45,7 +45,7 @@ class Wire:
             ):
                 step = self.chunk or max(1, len(data))
                 for start in range(0, len(data), step):
-                    seen += end.receive(data[start : start + step])
+                    seen.extend(end.receive(data[start : start + step]))
         return self.at_client[before[0] :], self.at_server[before[1] :]
 
     def opened(self):
