@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for runs against
 from notebooks.source.make.execute import (
     SANITIZE,
     isolated_environment,
+    start_lab_apart,
     stop_lab,
 )
 
@@ -35,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in ("IOTHUB_CONNECTION_STRING", "EVENTHUB_CONNECTION_STRING"):
         os.environ.pop(name, None)
     config.option.nbval_sanitize_with = str(SANITIZE)
+    start_lab_apart(Path(os.environ["IOTEDGE_LAB_STATE"]))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -23,12 +23,16 @@ IN_FLIGHT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A QoS 1 message on its way. `acknowledged` is called once, when the client has it."""
+    """A QoS 1 message on its way. `acknowledged` is called once, when the client has it.
+
+    `again` is asked before a message that is kept is sent again: False, and it is dropped.
+    """
 
     topic: str
     payload: bytes
     acknowledged: Callable[[], None] | None
     kept: bool
+    again: Callable[[], bool] | None
 
 
 class Outbox:
@@ -56,6 +60,7 @@ class Outbox:
         acknowledged: Callable[[], None] | None = None,
         *,
         kept: bool = False,
+        again: Callable[[], bool] | None = None,
     ) -> bytes:
         """The packet to write. At QoS 0 it counts as acknowledged at once. Raises `Throttled` without room."""
         if qos == 0:
@@ -65,7 +70,7 @@ class Outbox:
         if not self.room:
             raise Throttled(f"the client has {IN_FLIGHT} messages that it has not acknowledged.")
         packet_id = self._next_id()
-        self._in_flight[packet_id] = Sent(topic, payload, acknowledged, kept)
+        self._in_flight[packet_id] = Sent(topic, payload, acknowledged, kept, again)
         return encode_publish(topic, payload, 1, packet_id)
 
     def acknowledge(self, packet_id: int) -> bool:
@@ -82,7 +87,10 @@ class Outbox:
         self._in_flight = {number: sent for number, sent in self._in_flight.items() if sent.kept}
 
     def resend(self) -> bytes:
-        """What is kept, once more in its order, marked DUP (MQTT-3.3.1-1, MQTT-4.4.0-1)."""
+        """What is kept and still wanted, once more in its order, marked DUP (MQTT-3.3.1-1, MQTT-4.4.0-1)."""
+        self._in_flight = {
+            number: sent for number, sent in self._in_flight.items() if sent.again is None or sent.again()
+        }
         return b"".join(
             encode_publish(sent.topic, sent.payload, 1, number, dup=True)
             for number, sent in self._in_flight.items()

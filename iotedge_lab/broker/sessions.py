@@ -80,10 +80,14 @@ class Sessions:
         An older connection of the same identity is dropped (MQTT 3.1.1, 3.1.4-2).
         """
         older = self._live.pop((device, module), None)
+        outbox = self._outboxes.pop((device, module), None)
         if older is not None:
+            if older[0].persistent:
+                # What is unacknowledged goes over to the new connection; the older one may end after this.
+                outbox, older[0].outbox = older[0].outbox, Outbox()
+                outbox.disconnected()
             older[1].drop("another connection of the same identity was opened")
         kept = self._store.load(device, module)
-        outbox = self._outboxes.pop((device, module), None)
         if clean:
             if kept is not None:
                 self._store.forget(device, module)

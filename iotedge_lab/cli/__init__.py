@@ -9,14 +9,8 @@ from __future__ import annotations
 import click
 
 from iotedge_lab import __version__
+from iotedge_lab.cli import checkup, demo, devices, groups, lifecycle, monitor, workbooks
 from iotedge_lab.cli.app import LabGroup
-from iotedge_lab.cli.checkup import doctor
-from iotedge_lab.cli.demo import demo
-from iotedge_lab.cli.devices import device
-from iotedge_lab.cli.groups import consumer_group
-from iotedge_lab.cli.lifecycle import down, env, reset, status, up
-from iotedge_lab.cli.monitor import monitor
-from iotedge_lab.cli.workbooks import lab
 
 __all__ = ["main"]
 
@@ -43,5 +37,17 @@ def main() -> None:
     """  # noqa: D301 - click wants the character itself
 
 
-for _command in (up, down, status, env, reset, monitor, device, consumer_group, doctor, lab, demo):
+for _command in (
+    lifecycle.up,
+    lifecycle.down,
+    lifecycle.status,
+    lifecycle.env,
+    lifecycle.reset,
+    monitor.monitor,
+    devices.device,
+    groups.consumer_group,
+    checkup.doctor,
+    workbooks.lab,
+    demo.demo,
+):
     main.add_command(_command)

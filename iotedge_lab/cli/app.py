@@ -19,7 +19,6 @@ import click
 from iotedge_lab.errors import HubNotRunning, LabError
 
 if TYPE_CHECKING:
-    from iotedge_lab.hub.state import StateFolder
     from iotedge_lab.lab import Lab
 
 SERVICE_VARIABLE = "IOTHUB_CONNECTION_STRING"
@@ -95,24 +94,17 @@ def local_lab(state_dir: Path | None) -> Lab:
 def target_lab(state_dir: Path | None) -> Lab:
     """The lab that a command on devices and events works on; nothing is started.
 
-    `--state` names a local hub. Without it `IOTHUB_CONNECTION_STRING` decides, as for `Lab.open`, and without
-    that it is the default folder's hub.
+    Without `--state`, an `IOTHUB_CONNECTION_STRING` that leads beyond this machine names a hub on Azure. All else
+    is the local hub of the state folder, as for `Lab.open`.
     """
-    from iotedge_lab.hub.state import StateFolder
+    from iotedge_lab.doctor.situation import is_loopback
     from iotedge_lab.lab import Lab
-
-    asked = os.environ.get(SERVICE_VARIABLE)
-    if state_dir is None and asked and not _is_of(StateFolder(), asked):
-        return Lab.open()  # attaches by the connection string, and starts nothing
-    return local_lab(state_dir)
-
-
-def _is_of(state: StateFolder, service: str) -> bool:
     from iotedge_lab.wire.connection_string import ConnectionString
 
-    told = state.read()
-    host = (ConnectionString.parse(service).host_name or "").lower()
-    return told is not None and host in (told.hostname, f"{told.hostname}:{told.https_port}")
+    asked = os.environ.get(SERVICE_VARIABLE)
+    if state_dir is None and asked and not is_loopback(ConnectionString.parse(asked).host):
+        return Lab.open()  # attaches by the connection string, and starts nothing
+    return local_lab(state_dir)
 
 
 @contextlib.contextmanager

@@ -169,8 +169,12 @@ class _Reading:
         )
         started = time.monotonic()
         try:
-            for number in sorted(await client.get_partition_ids(), key=lambda each: (len(each), each)):
-                self.places[number] = "-1" if self.wanted.from_start else await _end_of(client, number)
+            partitions = sorted(await client.get_partition_ids(), key=lambda each: (len(each), each))
+            if self.wanted.from_start:
+                self.places.update(dict.fromkeys(partitions, "-1"))
+            else:
+                ends = await asyncio.gather(*(_end_of(client, number) for number in partitions))
+                self.places.update(zip(partitions, ends, strict=True))
             opened(list(self.places))
             done = asyncio.get_running_loop().create_future()
             receiving = asyncio.ensure_future(

@@ -14,6 +14,7 @@ from iotedge_lab.clock import Clock, SystemClock
 from iotedge_lab.doctor.probe import probe
 from iotedge_lab.errors import UsageError
 from iotedge_lab.hub.state import HubFile, StateFolder, default_folder, file_system
+from iotedge_lab.serve.addresses import loopback_addresses
 from iotedge_lab.wire.connection_string import ConnectionString
 
 if TYPE_CHECKING:
@@ -154,7 +155,10 @@ class Situation:
 
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's own."""
-    return host == "localhost" or host.startswith("127.") or host in ("::1", "[::1]")
+    try:
+        return bool(loopback_addresses(host))
+    except UsageError:
+        return False
 
 
 def _ports() -> tuple[int, ...]:

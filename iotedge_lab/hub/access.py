@@ -98,9 +98,17 @@ class Access:
         sas.verify_any(parsed, (policy.primary_key, policy.secondary_key), now, raw_key=raw_key)
         return policy, parsed.expiry
 
-    def require(self, token: str, right: Right) -> Policy:
-        """The policy that signed `token`, if it grants `right`; raises `Unauthorized` otherwise."""
+    def require(self, token: str, right: Right, path: str = "") -> Policy:
+        """The policy that signed `token`, if it grants `right`; raises `Unauthorized` otherwise.
+
+        A token may be for a part of the hub alone, such as `{host}/devices/dev1`: then `path`, what is asked
+        for, must lie in that part.
+        """
         policy, _ = self.check(token)
+        scope = sas.parse(token).resource_decoded
+        bare = scope.partition("://")[2] or scope
+        if not sas.scope_covers(scope, bare.partition("/")[0] + path):
+            raise Unauthorized(f"the token speaks for {scope!r} alone; sign one for the hub's host name.")
         if right not in policy.rights:
             raise Unauthorized(f"the policy {policy.name!r} does not grant {right.name}; use 'iothubowner'.")
         return policy

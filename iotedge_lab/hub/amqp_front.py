@@ -1,11 +1,9 @@
 """AMQP 1.0 onto the hub: one connection of a service, its tokens and its links.
 
 Stands for the AMQP side of an IoT Hub and of its built-in Event Hubs endpoint: claims-based security
-(`$cbs`), `$management`, and receivers on the partitions. What each address does is in `amqp_nodes` and
-`event_links`; here are the connection, who may attach, and the housekeeping.
-
-Cloud-to-device messages come with the next step; a link to `/messages/devicebound` is refused with
-`amqp:not-implemented` until then.
+(`$cbs`), `$management`, receivers on the partitions, cloud-to-device messages and their feedback. What each
+address does is in `amqp_nodes`, `event_links` and `amqp_commands`; here are the connection, who may attach, and
+the housekeeping.
 """
 
 from __future__ import annotations
@@ -14,7 +12,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+from iotedge_lab.errors import ProtocolViolation, Unauthorized
 from iotedge_lab.hub.access import Right
+from iotedge_lab.hub.amqp_commands import DEVICEBOUND, FEEDBACK, CommandTarget, FeedbackLink, path_of
 from iotedge_lab.hub.amqp_nodes import CBS, MANAGEMENT, RequestNode, authorise, manage
 from iotedge_lab.hub.event_links import EventLink, parse_address
 from iotedge_lab.wire.amqp import conditions
@@ -23,6 +23,7 @@ from iotedge_lab.wire.amqp.events import (
     ConnectionClosed,
     ConnectionOpened,
     CreditGranted,
+    DeliverySettled,
     LinkAttached,
     LinkDetached,
     MessageReceived,
@@ -30,6 +31,7 @@ from iotedge_lab.wire.amqp.events import (
     Violation,
 )
 from iotedge_lab.wire.amqp.performatives import Error
+from iotedge_lab.wire.amqp.sasl import SaslCode, parse_plain
 from iotedge_lab.wire.amqp.states import Role
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MECHANISMS = ("MSSBCBS", "ANONYMOUS", "EXTERNAL")
+MECHANISMS = ("MSSBCBS", "ANONYMOUS", "EXTERNAL", "PLAIN")
 IDLE_TIMEOUT_MS = 240_000  # as Event Hubs says it
 _REQUEST_CREDIT = 50
 _SILENT_LOGIN = 20.0  # s until a connection without any token is closed
@@ -64,7 +66,7 @@ class AmqpFront(asyncio.Protocol):
             MANAGEMENT: RequestNode(MANAGEMENT, lambda message: manage(self, message)),
         }
         self.tokens: dict[str, tuple[Right, int]] = {}  # audience to what it grants, and until when (s)
-        self._event_links: set[EventLink] = set()
+        self._event_links: set[EventLink | FeedbackLink] = set()
         self._peer_idle = 0.0
         self._heard = self._spoke = hub.clock.monotonic()
         self._opened = self._heard
@@ -149,13 +151,17 @@ class AmqpFront(asyncio.Protocol):
                 self._attach(event.link)
             case LinkDetached():
                 context = event.link.context
-                if isinstance(context, EventLink):
+                if isinstance(context, EventLink | FeedbackLink):
                     context.close()
                     self._event_links.discard(context)
                 elif isinstance(context, RequestNode):
                     context.forget(event.link)
+            case DeliverySettled():
+                if isinstance(event.link.context, FeedbackLink):
+                    event.link.context.settled(event)
             case SaslInit():
-                self.wire.sasl_outcome(0)
+                for later in self.wire.sasl_outcome(self._login(event)):
+                    self._handle(later)
             case ConnectionOpened():
                 self._peer_idle = (event.idle_timeout_ms or 0) / 1000
             case ConnectionClosed() | Violation():
@@ -164,12 +170,28 @@ class AmqpFront(asyncio.Protocol):
                 self.flush()
                 if self._transport is not None:
                     self._transport.close()
-            case _:  # sessions, settlements and heartbeats need nothing of the application
+            case _:  # sessions and heartbeats need nothing of the application
                 pass
+
+    def _login(self, event: SaslInit) -> SaslCode:
+        """PLAIN carries a token at once, user `{policy}@sas.root.{hub}`; the others leave that to $cbs."""
+        if event.mechanism != "PLAIN":
+            return SaslCode.OK
+        try:
+            given = parse_plain(event.initial_response)
+            policy, expiry = self.hub.access.check(given.password)
+            if given.user.partition("@")[0] != policy.name:
+                raise Unauthorized(f"the user {given.user!r} is not of the token's policy {policy.name!r}")
+        except (Unauthorized, ProtocolViolation) as error:
+            log.info("an AMQP login was refused: %s", error)
+            self.hub.counters.refused += 1
+            return SaslCode.AUTH
+        self.tokens["PLAIN"] = (policy.rights, expiry)
+        return SaslCode.OK
 
     def _credit(self, link: SenderLink, *, drain: bool) -> None:
         context = link.context
-        if isinstance(context, EventLink):
+        if isinstance(context, EventLink | FeedbackLink):
             context.pump()
         elif isinstance(context, RequestNode):
             context.send_waiting()
@@ -180,6 +202,8 @@ class AmqpFront(asyncio.Protocol):
         context = event.link.context
         if isinstance(context, RequestNode):
             context.request(event)
+        elif isinstance(context, CommandTarget):
+            context.receive(event)
 
     def _attach(self, link: Link) -> None:
         terminus = link.source if link.is_sender else link.target
@@ -190,7 +214,7 @@ class AmqpFront(asyncio.Protocol):
         node = self._nodes.get(address.strip("/"))
         if node is not None:
             node.attach(link, credit=_REQUEST_CREDIT)
-        elif not link.is_sender:
+        elif not link.is_sender and path_of(address) != DEVICEBOUND:
             self._refuse_sender(link, address)
         elif not self.granted(Right.SERVICE_CONNECT):
             link.refuse(
@@ -198,14 +222,17 @@ class AmqpFront(asyncio.Protocol):
                 f"no token on this connection opens {address!r}: put one of the policy 'service' or "
                 "'iothubowner' to $cbs first",
             )
+        elif not link.is_sender:
+            CommandTarget(self).attach(link)
+        elif path_of(address) == FEEDBACK:
+            feedback = FeedbackLink(self, link)
+            self._event_links.add(feedback)
+            feedback.attach()
         else:
             self._attach_events(link, address)
 
     def _refuse_sender(self, link: Link, address: str) -> None:
-        path = address.partition("://")[2].partition("/")[2] if "://" in address else address.strip("/")
-        if path.lower() == "messages/devicebound":
-            link.refuse(conditions.NOT_IMPLEMENTED, "cloud-to-device messages are not served by this hub yet")
-        elif path.lower().startswith(self.hub.events_name.lower()):
+        if path_of(address).startswith(self.hub.events_name.lower()):
             link.refuse(
                 conditions.NOT_ALLOWED, "the built-in endpoint is fed by devices; nothing else sends to it"
             )

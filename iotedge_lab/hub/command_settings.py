@@ -47,7 +47,10 @@ class CommandSettings:
             raise ArgumentInvalid("feedback is an object.")
         known = {"defaultTtlAsIso8601", "maxDeliveryCount", "feedback"}
         known_feedback = {"ttlAsIso8601", "maxDeliveryCount", "lockDurationAsIso8601", "intervalAsIso8601"}
-        for name in (*(body.keys() - known), *(f"feedback.{key}" for key in feedback.keys() - known_feedback)):
+        for name in (
+            *(body.keys() - known),
+            *(f"feedback.{key}" for key in feedback.keys() - known_feedback),
+        ):
             raise ArgumentInvalid(f"there is no cloud-to-device option {name!r}.")
         plain = cls()
         return cls(
@@ -95,7 +98,9 @@ def _seconds(body: Mapping[str, Any], name: str, default: float, limits: tuple[f
         raise ArgumentInvalid(
             f"{name} is a time in ISO 8601, for example PT1H or PT30S, not {json.dumps(value)[:40]}."
         )
-    seconds = sum(float(parts[unit] or 0) * size for unit, size in (("D", _DAY), ("H", 3600), ("M", 60), ("S", 1)))
+    seconds = sum(
+        float(parts[unit] or 0) * size for unit, size in (("D", _DAY), ("H", 3600), ("M", 60), ("S", 1))
+    )
     if not limits[0] <= seconds <= limits[1]:
         raise ArgumentInvalid(f"{name} is from {_iso(limits[0])} to {_iso(limits[1])}, not {value}.")
     return seconds

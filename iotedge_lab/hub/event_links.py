@@ -119,7 +119,7 @@ class EventLink:
         )
         epoch = link.properties.get(Symbol("com.microsoft:epoch"))
         self.epoch = int(epoch) if epoch is not None else None
-        self._metrics = _METRICS in {str(one) for one in getattr(link, "desired_capabilities", None) or ()}
+        self._metrics = _METRICS in {str(one) for one in link.desired_capabilities}
         self._deaf = front.hub.log.listen(place.partition, self.pump)
         self._closed = False
         self._scheduled = False

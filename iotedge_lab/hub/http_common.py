@@ -16,9 +16,12 @@ from aiohttp import web
 
 from iotedge_lab.errors import ArgumentInvalid, LabError, MessageTooLarge, ServiceError, Unauthorized
 from iotedge_lab.hub.hub import Hub
+from iotedge_lab.serve.client_certificates import certificates_of
+from iotedge_lab.wire import sas
 
 if TYPE_CHECKING:
     from iotedge_lab.hub.access import Right
+    from iotedge_lab.hub.devices import Admission
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +37,44 @@ def authorised(request: web.Request, right: Right) -> Hub:
     token = request.headers.get("Authorization")
     if not token:
         raise Unauthorized("the request has no Authorization header with a SharedAccessSignature.")
-    hub.access.require(token, right)
+    hub.access.require(token, right, request.path)
+    _check_version(request)
+    return hub
+
+
+def authorised_device(request: web.Request) -> tuple[Hub, Admission]:
+    """The hub, and the device or module of the path, if the request's token is its own (or of DeviceConnect).
+
+    Without a token the certificate of its TLS connection counts. Raises `Unauthorized` (401002) with the reason, `ArgumentInvalid` for the api-version.
+    """
+    hub = request.app[HUB]
+    device, module = named(request)
+    admission = _admitted(request, device, module)
+    _check_version(request)
+    return hub, admission
+
+
+def _admitted(request: web.Request, device: str, module: str) -> Admission:
+    token = request.headers.get("Authorization")
+    if token:
+        # The name for which it is signed must be one of the hub's; the Host header may be that of a proxy.
+        host = sas.parse(token).resource_decoded.rpartition("://")[2].partition("/")[0]
+        return request.app[HUB].devices.admit(host, device, module, token)
+    sent = certificates_of(request.transport)
+    if not sent:
+        raise Unauthorized(
+            "the request has no Authorization header with a SharedAccessSignature, and its TLS connection "
+            "no client certificate."
+        )
+    return request.app[HUB].devices.admit(request.host, device, module, None, sent)
+
+
+def _check_version(request: web.Request) -> None:
     if not request.path.startswith("/lab/") and not _VERSION.fullmatch(request.query.get("api-version", "")):
         raise ArgumentInvalid(
             "the query needs api-version=YYYY-MM-DD, for example 2021-04-12; "
             f"it has {request.query.get('api-version', 'none')[:40]!r}."
         )
-    return hub
 
 
 def named(request: web.Request) -> tuple[str, str]:

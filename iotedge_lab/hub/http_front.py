@@ -13,7 +13,7 @@ from aiohttp import web
 
 from iotedge_lab import __version__
 from iotedge_lab.errors import ArgumentInvalid, NotImplementedHere
-from iotedge_lab.hub import http_twins, http_websockets
+from iotedge_lab.hub import http_commands, http_twins, http_websockets
 from iotedge_lab.hub.access import Right
 from iotedge_lab.hub.bulk import Bulk
 from iotedge_lab.hub.http_common import (
@@ -55,6 +55,7 @@ def make_app(hub: Hub) -> web.Application:
             web.put("/devices/{device}/modules/{module}", _put_identity),
             web.delete("/devices/{device}/modules/{module}", _delete_identity),
             *http_twins.routes(),
+            *http_commands.routes(),
             *http_websockets.routes(),
             web.get("/statistics/devices", _device_statistics),
             web.get("/statistics/service", _service_statistics),

@@ -11,6 +11,7 @@ from aiohttp import web
 from iotedge_lab.hub.amqp_front import AmqpFront
 from iotedge_lab.hub.http_common import HUB
 from iotedge_lab.hub.mqtt_front import MqttFront
+from iotedge_lab.serve.client_certificates import certificates_of
 from iotedge_lab.serve.sniffing import ConnectionInfo
 from iotedge_lab.serve.websocket import serve
 
@@ -36,10 +37,12 @@ def _info(request: web.Request) -> ConnectionInfo:
     transport = request.transport
     peer = transport.get_extra_info("peername") if transport else None
     local = transport.get_extra_info("sockname") if transport else None
+    chain = certificates_of(transport)
     return ConnectionInfo(
         peer=(peer or ("", 0))[:2],
         local=(local or ("", 0))[:2],
         tls=request.secure,
-        client_certificate=None,
+        client_certificate=chain[0] if chain else None,
         server_name=None,
+        client_chain=chain,
     )

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from iotedge_lab.broker.sessions import Sessions
 from iotedge_lab.errors import ArgumentInvalid
 from iotedge_lab.hub.access import Access
+from iotedge_lab.hub.certificates import Certificates
+from iotedge_lab.hub.commands import Commands
 from iotedge_lab.hub.devices import DeviceAccess
 from iotedge_lab.hub.identities import Identities
 from iotedge_lab.hub.log import DEFAULT_RETENTION_DAYS, Log
@@ -84,9 +86,12 @@ class Hub:
         self.id = self._id()
         self.access = Access(self.store, clock, settings.hosts)
         self.identities = Identities(self.store, clock)
-        self.devices = DeviceAccess(self.identities, self.access, clock)
+        self.certificates = Certificates(self.store, clock)
+        self.devices = DeviceAccess(self.identities, self.access, clock, self.certificates)
         self.twins = Twins(self.store, self.identities, clock)
         self.methods = Methods(self.identities)
+        self.commands = Commands(self.store, self.identities, clock)
+        self.identities.pending = self.commands.count
         self.log = Log(self.store, clock, partitions=settings.partitions)
         self._epoch = self._boot() << 32
         self.sessions = Sessions(_KeptSessions(self.store), self._next_epoch)
@@ -166,6 +171,7 @@ class Hub:
             gone = self.log.prune(self.settings.retention_days)
             if gone:
                 log.info("%d messages older than %g days were dropped", gone, self.settings.retention_days)
+        self.commands.tick()
 
     def reset(self) -> None:
         """Delete identities, sessions, messages and consumer groups; policies and their keys stay.
@@ -176,7 +182,15 @@ class Hub:
         self.close_connections("the hub was reset")
         self.log.clear()
         with self.store.transaction() as db:
-            for table in ("identity", "session", "twin", "consumer_group"):
+            for table in (
+                "identity",
+                "session",
+                "twin",
+                "consumer_group",
+                "command",
+                "feedback_record",
+                "feedback_message",
+            ):
                 db.execute(f"DELETE FROM {table}")
         self.identities.clear_presence()
 

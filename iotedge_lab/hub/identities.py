@@ -27,7 +27,7 @@ from iotedge_lab.wire.topics import check_device_id, check_module_id
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from iotedge_lab.clock import Clock
     from iotedge_lab.hub.store import Store
@@ -92,6 +92,7 @@ class Identities:
         self._store = store
         self._clock = clock
         self._presence: dict[tuple[str, str], Presence] = {}
+        self.pending: Callable[[str], int] = lambda _: 0  # cloud-to-device messages that wait for a device
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -170,9 +171,10 @@ class Identities:
         made = self._merge(current, device, module, body)
         with self._store.transaction() as db:
             _write(db, made)
-            if current is None and made.iot_edge:
+            if made.iot_edge and not (current and current.iot_edge):
                 for name in EDGE_MODULES:
-                    _write(db, self._merge(None, device, name, {"managedBy": None}))
+                    if self.find(device, name) is None:
+                        _write(db, self._merge(None, device, name, {"managedBy": None}))
         return made, current is None
 
     def delete(self, device: str, module: str, if_match: str | None) -> Identity:
@@ -185,6 +187,9 @@ class Identities:
         with self._store.transaction() as db:
             for table in ("identity", "session", "twin"):
                 db.execute(f"DELETE FROM {table} WHERE {where}", keys)
+            if not module:
+                for table in ("command", "feedback_record"):
+                    db.execute(f"DELETE FROM {table} WHERE device = ?", (device,))
         for key in [key for key in self._presence if key[0] == device and (not module or key[1] == module)]:
             del self._presence[key]
         return current
@@ -203,19 +208,24 @@ class Identities:
             secondary = (
                 _key(keys, "secondaryKey") or (current and current.secondary_key) or new_key(self._clock)
             )
+        first, second = _thumbprint(thumbs, "primaryThumbprint"), _thumbprint(thumbs, "secondaryThumbprint")
+        if current and kind == current.auth_type and "x509Thumbprint" not in auth:
+            first, second = current.primary_thumbprint, current.secondary_thumbprint
         status = body.get("status") or (current.status if current else "enabled")
         if status not in ("enabled", "disabled"):
             raise ArgumentInvalid(f"status is {status!r}; it is 'enabled' or 'disabled'.")
-        reason = body.get("statusReason", current.status_reason if current else None)
-        if reason is not None and (not isinstance(reason, str) or len(reason) > 128):
+        reason = _text(body, "statusReason", current.status_reason if current else None)
+        if reason is not None and len(reason) > 128:
             raise ArgumentInvalid("statusReason is a text of at most 128 characters.")
-        edge = _section(body, "capabilities").get("iotEdge", current.iot_edge if current else False)
+        edge = _section(body, "capabilities").get("iotEdge")
+        if edge is None:
+            edge = current.iot_edge if current else False
         if not isinstance(edge, bool):
             raise ArgumentInvalid("capabilities.iotEdge is true or false.")
         generation = (
             current.generation_id if current else str(int.from_bytes(self._clock.token(8), "big") >> 4)
         )
-        scope = body.get("deviceScope") or (current.device_scope if current else None)
+        scope = _text(body, "deviceScope", None) or (current.device_scope if current else None)
         if edge and not scope:
             scope = f"ms-azure-iot-edge://{device}-{generation}"
         return Identity(
@@ -226,8 +236,8 @@ class Identities:
             auth_type=kind,
             primary_key=primary,
             secondary_key=secondary,
-            primary_thumbprint=_thumbprint(thumbs, "primaryThumbprint"),
-            secondary_thumbprint=_thumbprint(thumbs, "secondaryThumbprint"),
+            primary_thumbprint=first,
+            secondary_thumbprint=second,
             status=status,
             status_reason=reason,
             status_updated=_status_updated(current, status, now),
@@ -236,7 +246,7 @@ class Identities:
             iot_edge=edge and not module,
             device_scope=scope if not module else None,
             parent_scopes=_scopes(body, current),
-            managed_by=body.get("managedBy", current.managed_by if current else None) if module else None,
+            managed_by=_text(body, "managedBy", current.managed_by if current else None) if module else None,
         )
 
     # -- presence --------------------------------------------------------------------------------------
@@ -278,7 +288,7 @@ class Identities:
             "connectionState": "Connected" if presence and presence.connected else "Disconnected",
             "connectionStateUpdatedTime": iso(updated),
             "lastActivityTime": iso(activity),
-            "cloudToDeviceMessageCount": 0,
+            "cloudToDeviceMessageCount": 0 if identity.module else self.pending(identity.device),
             "authentication": {
                 "symmetricKey": {"primaryKey": identity.primary_key, "secondaryKey": identity.secondary_key},
                 "x509Thumbprint": {
@@ -339,6 +349,16 @@ def _section(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise ArgumentInvalid(f"{name} is an object, not {json.dumps(found)[:40]}.")
     return found
+
+
+def _text(body: Mapping[str, Any], name: str, otherwise: str | None) -> str | None:
+    """A text of the body that may be null; `otherwise` where it is not named."""
+    value = body.get(name, otherwise)
+    if value is None:
+        return None
+    if not isinstance(value, str) or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ArgumentInvalid(f"{name} is a text, not {json.dumps(value)[:40]}.")
+    return value
 
 
 def _guess_type(auth: Mapping[str, Any]) -> str:

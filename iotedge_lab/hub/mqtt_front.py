@@ -106,6 +106,7 @@ class MqttFront(asyncio.Protocol):
         identity = self._admission.identity
         self._will(session)
         self.hub.methods.gone(identity.device, identity.module, self)
+        self.hub.commands.gone(identity.device, self)
         try:
             self.hub.sessions.close(session, self, clean=self._said_goodbye)
             self.hub.identities.disconnected(identity.device, identity.module, self._presence)
@@ -131,17 +132,19 @@ class MqttFront(asyncio.Protocol):
         acknowledged: Callable[[], None] | None = None,
         *,
         kept: bool = False,
+        again: Callable[[], bool] | None = None,
     ) -> bool:
         """Send to the device, if it is subscribed; `acknowledged` is called when it has the message.
 
-        `kept`: sent again when it returns. Raises `Throttled` when it acknowledges nothing any more.
+        `kept`: sent again when it returns, unless `again()` then says no. Raises `Throttled` when it
+        acknowledges nothing any more.
         """
         if self._session is None or self._transport is None:
             return False
         qos = self._session.granted(topic)
         if qos is None:
             return False
-        self._write(self._session.outbox.publish(topic, payload, qos, acknowledged, kept=kept))
+        self._write(self._session.outbox.publish(topic, payload, qos, acknowledged, kept=kept, again=again))
         return True
 
     def drop(self, reason: str) -> None:
@@ -226,13 +229,19 @@ class MqttFront(asyncio.Protocol):
         )
         self._keep_alive = packet.keep_alive * 1.5
         self._write(self._wire.connack(session_present=present))
+        if not identity.module:
+            self.hub.commands.connected(identity.device, self)
         self._write(self._session.outbox.resend())
+        if not identity.module:
+            self.hub.commands.pump(identity.device)
         if self._session.granted(_A_METHOD) is not None:
             self.hub.methods.ready(identity.device, identity.module, self)
 
     def _admit(self, name: DeviceUsername, packet: Connect) -> Admission:
         password = packet.password.decode("utf-8", "replace") if packet.password else None
-        return self.hub.devices.admit(name.host, name.device, name.module or "", password)
+        return self.hub.devices.admit(
+            name.host, name.device, name.module or "", password, self._info.client_chain
+        )
 
     def _refuse(self, code: ConnackCode, reason: str) -> None:
         log.info("a connection was refused (CONNACK %d): %s", code, reason)
@@ -253,6 +262,8 @@ class MqttFront(asyncio.Protocol):
                 granted.append(SUBSCRIBE_FAILED)
                 log.info("%s may not subscribe to %r", self._name(), topic_filter)
         self._write(self._wire.suback(packet.packet_id, granted))
+        if not session.module:
+            self.hub.commands.pump(session.device)
         if session.granted(_A_METHOD) is not None:
             self.hub.methods.ready(session.device, session.module, self)
 

@@ -29,6 +29,7 @@ from iotedge_lab.hub.mqtt_front import MqttFront
 from iotedge_lab.hub.state import HubFile, StateFolder
 from iotedge_lab.serve.addresses import listen, reserve
 from iotedge_lab.serve.certificates import Authority
+from iotedge_lab.serve.client_certificates import accept_any_certificate
 from iotedge_lab.serve.listener import Listener
 from iotedge_lab.serve.proxy import ConnectProxy, Route
 from iotedge_lab.serve.sniffing import Handlers
@@ -121,7 +122,11 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
             amqp=lambda info: AmqpFront(hub, info),
             http=lambda _: runner.server(),  # type: ignore[misc] # asserted above
         )
-        listener = Listener(authority.server_context(), handlers)
+        context = authority.server_context()
+        hub.devices.no_certificates = accept_any_certificate(context)
+        if hub.devices.no_certificates:
+            log.warning("devices cannot connect by X.509 certificate here: %s", hub.devices.no_certificates)
+        listener = Listener(context, handlers)
         held.pop_all()  # from here on the listener owns the sockets, and the hub is closed below
         await listener.start(sockets)
         proxy = ConnectProxy(_routes(host), upstream=os.environ.get("HTTPS_PROXY"))

@@ -58,6 +58,22 @@ CREATE TABLE twin (
     version INTEGER NOT NULL, etag_version INTEGER NOT NULL, model_id TEXT NOT NULL,
     PRIMARY KEY (device, module)
 );
+-- a cloud-to-device message that waits; times in ms since 1970; `lock` while a device has it over HTTPS
+CREATE TABLE command (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, device TEXT NOT NULL,
+    enqueued INTEGER NOT NULL, expires INTEGER NOT NULL, deliveries INTEGER NOT NULL,
+    body BLOB NOT NULL, system TEXT NOT NULL, properties TEXT NOT NULL, ack TEXT, asked_expiry INTEGER,
+    lock TEXT, locked_until INTEGER
+);
+CREATE INDEX command_device ON command (device, seq);
+CREATE INDEX command_expires ON command (expires);
+CREATE INDEX command_locked ON command (locked_until) WHERE locked_until IS NOT NULL;
+CREATE TABLE feedback_record (id INTEGER PRIMARY KEY AUTOINCREMENT, device TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE feedback_message (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, message_id TEXT NOT NULL,
+    enqueued INTEGER NOT NULL, expires INTEGER NOT NULL, deliveries INTEGER NOT NULL, body TEXT NOT NULL,
+    lock TEXT, locked_until INTEGER
+);
 CREATE TABLE consumer_group (name TEXT PRIMARY KEY COLLATE NOCASE) WITHOUT ROWID;
 CREATE TABLE partition (id INTEGER PRIMARY KEY, next_seq INTEGER NOT NULL, last_enqueued INTEGER NOT NULL);
 CREATE TABLE source (

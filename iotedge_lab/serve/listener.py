@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Final
 
 from iotedge_lab.errors import EnvironmentProblem, UsageError
 from iotedge_lab.serve.addresses import BACKLOG, Reservation, listen, loopback_addresses
+from iotedge_lab.serve.client_certificates import chain_of
 from iotedge_lab.serve.connections import OpenConnections, Pending
 from iotedge_lab.serve.sniffing import TLS_HANDSHAKE, ConnectionInfo, Handlers, Kind, ServerNames, sniff
 
@@ -361,7 +362,8 @@ class Listener:
         if tls is None:
             return ConnectionInfo(pending.peer, local, tls=False)
         name = self._names.pop(tls) if self._names is not None else None
-        return ConnectionInfo(pending.peer, local, True, tls.getpeercert(binary_form=True), name)
+        chain = chain_of(tls)
+        return ConnectionInfo(pending.peer, local, True, chain[0] if chain else None, name, chain)
 
     def _lost(self, pending: Pending, error: Exception | None) -> None:
         """A connection ended while it was sniffed."""

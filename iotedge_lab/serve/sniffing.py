@@ -42,6 +42,7 @@ class ConnectionInfo:
 
     `peer` and `local` are (address, port). `client_certificate` is DER, or None if the client sent none (or
     was not asked: `Authority.server_context`). `server_name` is the TLS server name indication, as sent.
+    `client_chain` is that certificate and the issuers that the client sent with it, nothing of it checked.
     """
 
     peer: tuple[str, int]
@@ -49,6 +50,7 @@ class ConnectionInfo:
     tls: bool
     client_certificate: bytes | None = None
     server_name: str | None = None
+    client_chain: tuple[bytes, ...] = ()
 
 
 #: Makes the protocol for one connection. The listener gives it the transport by `connection_made`, then the

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from notebooks.source.make.execute import isolated_lab
+from notebooks.source.make.execute import isolated_lab, start_lab_apart
 from notebooks.source.make.source import NOTEBOOKS
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def jupyterlab(tmp_path: Path) -> Iterator[str]:
         }
         # An attendee's kernel does not turn warnings into errors, and neither does this one.
         environment.pop("PYTHONWARNINGS")
+        start_lab_apart(Path(environment["IOTEDGE_LAB_STATE"]))
         process = subprocess.Popen(lab_command(port), cwd=root, env=environment, stdout=sink, stderr=sink)
         try:
             _wait_until_it_answers(url, process, log)

@@ -54,6 +54,24 @@ def device(lab):
 
 
 @pytest.fixture
+def sdk(lab):
+    """`sdk(device, module)`: the vendor's synchronous client, not connected yet; shut down after the test."""
+    from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient
+
+    made = []
+
+    def make(device, module=None, *, connection_string=None, **options):
+        kind = IoTHubModuleClient if module else IoTHubDeviceClient
+        string = connection_string or lab.device_connection_string(device, module)
+        made.append(kind.create_from_connection_string(string, **options))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.shutdown()
+
+
+@pytest.fixture
 def raw(lab):
     """`raw(device, ...)`: a connected `RawDevice`; closed at the end of the test."""
     made = []

@@ -43,6 +43,7 @@ class Link:
 
     __slots__ = (
         "context",
+        "desired_capabilities",
         "is_local",
         "local_handle",
         "name",
@@ -71,6 +72,7 @@ class Link:
         self.snd_settle_mode = SND_MIXED
         self.rcv_settle_mode = RCV_FIRST
         self.peer_max_message_size = 0  # 0: no limit
+        self.desired_capabilities: tuple[str, ...] = ()  # what the peer wishes of the link (2.7.3)
         self.reported = False
         self.context: Any = None
 
@@ -218,6 +220,7 @@ class Link:
         self.remote_handle = attach.handle
         self.source, self.target = attach.source, attach.target
         self.properties = attach.properties or {}
+        self.desired_capabilities = tuple(attach.desired_capabilities or ())
         self.snd_settle_mode, self.rcv_settle_mode = attach.snd_settle_mode, attach.rcv_settle_mode
         self.peer_max_message_size = attach.max_message_size or 0
         self.step(LinkSignal.RECV_ATTACH)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -71,6 +72,22 @@ def isolated_lab(folder: Path) -> Iterator[dict[str, str]]:
         yield environment
     finally:
         stop_lab(Path(environment["IOTEDGE_LAB_STATE"]))
+
+
+def start_lab_apart(state: Path) -> None:
+    """Start a hub on this state folder, on an address that other hubs do not come to.
+
+    A hub takes the first loopback address that is free. Where hubs of other tests start all the time, one of
+    them would take the address of a hub that a notebook kills, before it is back. macOS has one address only;
+    there the notebook's own hub must do.
+    """
+    if sys.platform == "darwin":
+        return
+    from iotedge_lab import launch
+    from iotedge_lab.hub.state import StateFolder
+
+    settings = launch.Settings(host=f"127.0.0.{100 + os.getpid() % 100}")
+    launch.attach_or_start(StateFolder(state), settings)
 
 
 def stop_lab(state: Path) -> None:

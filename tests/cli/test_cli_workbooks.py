@@ -1,0 +1,73 @@
+"""lab: the command line that becomes JupyterLab."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from iotedge_lab.cli import workbooks
+from iotedge_lab.errors import UsageError
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A folder with workbooks."""
+    (tmp_path / "clone" / "notebooks").mkdir(parents=True)
+    (tmp_path / "clone" / "notebooks" / "00_check.ipynb").write_text("{}")
+    return tmp_path / "clone"
+
+
+def test_it_becomes_jupyterlab(hub, state, cli, repository, monkeypatch):
+    """On the workbooks' folder, with the hub's variables, and the person's arguments last."""
+    became = {}
+
+    def execve(path, command, environment):
+        became.update(path=path, command=command, environment=environment)
+
+    monkeypatch.setattr(os, "execve", execve)
+    monkeypatch.setattr(workbooks, "find_spec", lambda _name: object())
+    monkeypatch.setattr(workbooks, "_is_root", lambda: False)
+    monkeypatch.chdir(repository)
+    result = cli("lab", *state, "--no-browser", "--port", "9999")
+    assert result.exit_code == 0, result.output
+    assert became["path"] == sys.executable
+    root = f"--ServerApp.root_dir={repository / 'notebooks'}"
+    assert became["command"] == [sys.executable, "-m", "jupyterlab", root, "--no-browser", "--port", "9999"]
+    assert hub.env().items() <= became["environment"].items()
+    assert became["environment"]["IOTEDGE_LAB_STATE"] == str(hub.state_dir)
+    assert hub.status()["hub"]
+
+
+@pytest.mark.parametrize(("given", "times"), [((), 1), (("--allow-root",), 1)])
+def test_root_needs_a_flag(given, times):
+    """Containers run as root, and JupyterLab refuses that without being told."""
+    assert workbooks.jupyter_command(Path("n"), given, root=True).count("--allow-root") == times
+    assert "--allow-root" not in workbooks.jupyter_command(Path("n"), (), root=False)
+
+
+def test_workbooks_are_found_here_and_one_level_up(repository):
+    """From the repository and from its notebooks folder."""
+    assert workbooks.find_notebooks(repository) == repository / "notebooks"
+    assert workbooks.find_notebooks(repository / "notebooks") == repository / "notebooks"
+
+
+def test_without_workbooks_it_says_where_it_looked(tmp_path, monkeypatch):
+    """And what to do; an empty notebooks/ folder does not count."""
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setattr(
+        workbooks, "__file__", str(tmp_path / "site" / "iotedge_lab" / "cli" / "workbooks.py")
+    )
+    with pytest.raises(UsageError, match=r"no \*\.ipynb in .*clone of the repository"):
+        workbooks.find_notebooks(tmp_path)
+
+
+def test_without_jupyterlab_it_says_how_to_get_it(cli, repository, monkeypatch, tmp_path):
+    """Before a hub is started for nothing."""
+    monkeypatch.chdir(repository)
+    monkeypatch.setattr(workbooks, "find_spec", lambda _name: None)
+    result = cli("lab")
+    assert result.exit_code == 1
+    assert "pip install 'iotedge-lab[workbook]'" in result.stderr
+    assert json.loads(cli("status", "--json").stdout)["running"] is False
