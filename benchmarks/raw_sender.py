@@ -26,13 +26,6 @@ except ImportError:  # Windows
     run_loop = asyncio.run
 
 
-def payload(tag: str, connection: int, number: int, size: int) -> bytes:
-    """What message `number` of a connection carries."""
-    return b"%b.%03d.%08d.".ljust(0) % (tag.encode(), connection, number) + b"x" * (
-        size - len(tag) - 14
-    )
-
-
 class Flow(asyncio.Protocol):
     """One connection: as many messages in flight as allowed, until all are acknowledged."""
 

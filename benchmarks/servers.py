@@ -10,7 +10,6 @@ import socket
 import subprocess
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import psutil
@@ -25,6 +24,7 @@ from iotedge_lab.wire.connection_string import ConnectionString
 from iotedge_lab.wire.topics import telemetry_topic, username
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
 PORT = 8883

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Self
 from iotedge_lab import launch
 from iotedge_lab.errors import ConnectionStringError, HubNotRunning, UsageError
 from iotedge_lab.hub.hub import EVENTS_NAME
-from iotedge_lab.hub.state import HubFile, StateFolder
+from iotedge_lab.hub.state import STATE_VARIABLE, HubFile, StateFolder, default_folder
 from iotedge_lab.rest import RestClient, RestError, quote
+from iotedge_lab.serve.addresses import is_loopback
 from iotedge_lab.wire.connection_string import ConnectionString
 
 if TYPE_CHECKING:
@@ -163,6 +164,13 @@ class Lab:
             "REQUESTS_CA_BUNDLE": bundle,
             "NODE_EXTRA_CA_CERTS": str(self._state.certificates / "lab-ca.pem"),
         }
+        if self._state.path != default_folder().absolute():
+            named[STATE_VARIABLE] = str(self._state.path)
+        if any(name.lower() in ("https_proxy", "all_proxy") for name in os.environ) and not proxy:
+            # A proxy that leads out of this machine's network must not be asked for this machine.
+            beside = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+            hosts = [*filter(None, beside.split(",")), "localhost", "127.0.0.1", self._told.host]
+            named["NO_PROXY"] = named["no_proxy"] = ",".join(dict.fromkeys(hosts))
         if proxy and not self._told.port_443:
             address = f"http://{self._told.host}:{self._told.proxy_port}"
             named |= {"HTTPS_PROXY": address, "https_proxy": address, "mqtt_proxy": address}
@@ -189,6 +197,15 @@ class Lab:
         """Make a consumer group at the built-in endpoint; making it again changes nothing."""
         self._local("create_consumer_group()")
         self.rest().call("PUT", f"/lab/consumer-groups/{quote(name)}")
+
+    def add_ca_certificate(self, name: str, pem: str) -> None:
+        """Have the local hub trust the certificates that this authority signs for devices.
+
+        `pem`: its own certificate, a root or an intermediate; one of the same name is replaced. Raises
+        `RestError` (400) if it is none, or the 26th (403).
+        """
+        self._local("add_ca_certificate()")
+        self.rest().call("PUT", f"/lab/certificates/{quote(name)}", {"certificate": pem})
 
     def reset(self) -> int:
         """Start afresh; how many devices were deleted.
@@ -286,8 +303,7 @@ def _is_loopback(service: str) -> bool:
 
     It may be of another state folder, or of a hub long gone; `open` goes by the state folder then.
     """
-    host = (ConnectionString.parse(service).host_name or "").partition(":")[0].lower()
-    return host == "localhost" or host.startswith("127.")
+    return is_loopback(ConnectionString.parse(service).host)
 
 
 def _service_string(told: HubFile) -> str:

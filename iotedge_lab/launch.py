@@ -8,6 +8,7 @@ import os
 import ssl
 import subprocess
 import sys
+import threading
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from iotedge_lab import errors
 from iotedge_lab.errors import EnvironmentProblem, HubFailed, HubNotRunning, LabError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from iotedge_lab.hub.state import HubFile, StateFolder
 
 START_SECONDS = 30.0
@@ -104,7 +107,10 @@ def start(state: StateFolder, settings: Settings, *, until_eof: bool = False) ->
     )
     child = Child(process)
     assert process.stdout is not None
+    patience = threading.Timer(START_SECONDS, process.kill)
+    patience.start()
     line = process.stdout.readline()
+    patience.cancel()
     try:
         said = json.loads(line)
     except ValueError:
@@ -138,10 +144,14 @@ def arguments(state: Path, settings: Settings) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """The hub's environment: ours, without what would lead it to itself."""
+    """The hub's environment: ours, without what would lead it to itself or to a hub that is gone."""
     kept = dict(os.environ)
-    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "mqtt_proxy"):
+    ours = kept.pop("mqtt_proxy", None)  # as `Lab.env(proxy=True)` sets it, beside the same HTTPS_PROXY
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
         kept.pop(name, None)
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        if ours is not None and kept.get(name) == ours:
+            del kept[name]
     return kept
 
 
@@ -163,12 +173,13 @@ def stop(state: StateFolder, told: HubFile) -> bool:
     process = _process(state, told)
     if process is None:
         return False
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except psutil.TimeoutExpired:
-        process.kill()
-        process.wait(STOP_SECONDS)
+    with _our_own(process):
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(STOP_SECONDS)
     return True
 
 
@@ -177,19 +188,36 @@ def kill(state: StateFolder, told: HubFile) -> None:
     process = _process(state, told)
     if process is None:
         raise HubNotRunning("there is no hub to kill: it does not run.")
-    process.kill()
-    process.wait(STOP_SECONDS)
+    with _our_own(process):
+        process.kill()
+        process.wait(STOP_SECONDS)
 
 
 def _process(state: StateFolder, told: HubFile) -> psutil.Process | None:
-    """The process that holds this folder's lock, if it is the hub that wrote `told`."""
+    """The process that holds this folder's lock, if it is the hub that wrote `hub.json`.
+
+    A process that is younger than `hub.json` says has been given the number of one that is gone.
+    """
     if not state.locked():
         return None
     current = state.read() or told
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(current.pid)
+        if process.create_time() <= current.started + 1.0:  # a tick's worth of the kernel's rounding
+            return process
+    raise EnvironmentProblem(
+        f"{state.path} is locked, and not by the process {current.pid} that it names: a hub is just starting, "
+        "or runs in a container that shares the folder. Try again in a moment, or stop it there."
+    )
+
+
+@contextlib.contextmanager
+def _our_own(process: psutil.Process) -> Iterator[None]:
     try:
-        return psutil.Process(current.pid)
-    except psutil.NoSuchProcess as error:
+        yield
+    except psutil.NoSuchProcess:
+        pass  # it went by itself
+    except psutil.AccessDenied as error:
         raise EnvironmentProblem(
-            f"{state.path} is locked, and the process {current.pid} that it names is gone. If the folder is "
-            "shared with a container, stop the hub there."
+            f"the hub (process {process.pid}) was started by another user, who alone may stop it."
         ) from error

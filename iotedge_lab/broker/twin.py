@@ -26,7 +26,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Desired or reported properties. `metadata` mirrors `values`, with `$lastUpdated` at each level."""
+    """Desired or reported properties. `metadata` mirrors `values`, with `$lastUpdated` at each level.
+
+    Desired properties have `$lastUpdatedVersion` there too, once they were changed.
+    """
 
     values: Json = field(default_factory=dict)
     metadata: Json = field(default_factory=dict)
@@ -47,16 +50,25 @@ def new_section(now: str) -> Section:
 
 
 def patch_section(
-    section: Section, patch: Mapping[str, Any], now: str, limit: int = SECTION_LIMIT
+    section: Section,
+    patch: Mapping[str, Any],
+    now: str,
+    limit: int = SECTION_LIMIT,
+    *,
+    versioned: bool = True,
 ) -> Section:
     """The section after a patch: objects are merged, null deletes. Raises `ArgumentInvalid`, nothing changed.
 
-    `now` is an ISO time. `$version` and `$metadata` in a patch are ignored, as the service does.
+    `now` is an ISO time. `$version` and `$metadata` in a patch are ignored, as the service does. `versioned`:
+    metadata tells the version of each change, as it does for desired properties alone.
     """
     clean = _without_own(patch)
     check(clean, "the patch")
     version = section.version + 1
-    values, metadata = _merge(section.values, section.metadata, clean, now, version)
+    stamp: Json = {"$lastUpdated": now}
+    if versioned:
+        stamp["$lastUpdatedVersion"] = version
+    values, metadata = _merge(section.values, section.metadata, clean, stamp)
     check_size(values, limit)
     check_depth(values)
     return Section(values, metadata, version)
@@ -73,7 +85,7 @@ def replace_section(
 def patch_tags(tags: Json, patch: Mapping[str, Any]) -> Json:
     """Tags after a patch. Raises `ArgumentInvalid`."""
     check(patch, "the tags")
-    merged, _ = _merge(tags, {}, patch, "", 0)
+    merged, _ = _merge(tags, {}, patch, {})
     check_size(merged, TAGS_LIMIT)
     check_depth(merged)
     return merged
@@ -100,16 +112,26 @@ def without_metadata(patch: Mapping[str, Any]) -> Json:
     return _without_own(patch)
 
 
+def changed_part(section: Section, patch: Mapping[str, Any]) -> Json:
+    """What a patch has changed in `section`, with its metadata and version: the body of a change event."""
+    clean = _without_own(patch)
+    return {**clean, "$metadata": _part(section.metadata, clean), "$version": section.version}
+
+
+def _part(metadata: Json, patch: Mapping[str, Any]) -> Json:
+    part = {key: value for key, value in metadata.items() if key.startswith("$")}
+    for key, value in patch.items():
+        if key in metadata:
+            part[key] = _part(metadata[key], value if isinstance(value, dict) else {})
+    return part
+
+
 def _without_own(patch: Mapping[str, Any]) -> Json:
     return {key: value for key, value in patch.items() if key not in ("$version", "$metadata")}
 
 
-def _merge(
-    values: Json, metadata: Json, patch: Mapping[str, Any], now: str, version: int
-) -> tuple[Json, Json]:
-    merged, meta = dict(values), dict(metadata)
-    stamp = {"$lastUpdated": now, "$lastUpdatedVersion": version}
-    meta |= stamp
+def _merge(values: Json, metadata: Json, patch: Mapping[str, Any], stamp: Json) -> tuple[Json, Json]:
+    merged, meta = dict(values), dict(metadata) | stamp
     for key, new in patch.items():
         if new is None:
             merged.pop(key, None)
@@ -121,8 +143,7 @@ def _merge(
                 old if isinstance(old, dict) else {},
                 inner_meta if isinstance(old, dict) and isinstance(inner_meta, dict) else {},
                 new,
-                now,
-                version,
+                stamp,
             )
         else:
             merged[key] = new

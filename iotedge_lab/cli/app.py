@@ -97,8 +97,8 @@ def target_lab(state_dir: Path | None) -> Lab:
     Without `--state`, an `IOTHUB_CONNECTION_STRING` that leads beyond this machine names a hub on Azure. All else
     is the local hub of the state folder, as for `Lab.open`.
     """
-    from iotedge_lab.doctor.situation import is_loopback
     from iotedge_lab.lab import Lab
+    from iotedge_lab.serve.addresses import is_loopback
     from iotedge_lab.wire.connection_string import ConnectionString
 
     asked = os.environ.get(SERVICE_VARIABLE)

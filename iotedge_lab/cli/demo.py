@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 import tempfile
 from collections import Counter
@@ -53,11 +54,12 @@ def demo(data_file: Path | None, rows: int) -> None:
     quiet_sdk_logs()
     sent = read_rows(data_file or find_car_data(Path.cwd()), rows)
     from iotedge_lab.lab import Lab
+    from iotedge_lab.launch import Settings
 
     with (
         tempfile.TemporaryDirectory(prefix="iotedge-lab-demo-") as folder,
         service_variable_aside(),
-        Lab.open(folder, ephemeral=True) as lab,
+        Lab.open(folder, ephemeral=True, settings=Settings(host=_out_of_the_way())) as lab,
     ):
         received = _journey(lab, sent)
     lines, fault = judged(sent, received)
@@ -109,6 +111,8 @@ def _journey(lab: Lab, rows: list[dict[str, str]]) -> list[ShownEvent]:
     lab.rest().call("PUT", f"/devices/{quote(DEVICE)}", {"deviceId": DEVICE, "status": "enabled"})
     _step(f"registered {DEVICE}")
     client = _device_client(lab)
+    from azure.iot.device import exceptions  # after _device_client has said what is wrong if it is not there
+
     try:
         _send(client, rows, range(BEFORE))
         _step(f"sent {BEFORE} rows, each acknowledged")
@@ -118,6 +122,8 @@ def _journey(lab: Lab, rows: list[dict[str, str]]) -> list[ShownEvent]:
         _step("started it again, on what it had stored")
         _send(client, rows, range(BEFORE, len(rows)))
         _step(f"sent {len(rows) - BEFORE} more rows through the same client")
+    except (exceptions.ClientError, exceptions.OperationTimeout, exceptions.OperationCancelled) as error:
+        raise LabError(f"the device could not send: {error!r}. 'iotedge-lab doctor' may say more.") from error
     finally:
         client.shutdown()
     received: list[ShownEvent] = []
@@ -129,6 +135,20 @@ def _journey(lab: Lab, rows: list[dict[str, str]]) -> list[ShownEvent]:
         watch(lab, Watch(from_start=True, count=total, timeout=_READ_SECONDS), received.append)
     _step(f"read {len(received)} messages back")
     return received
+
+
+def _out_of_the_way() -> str | None:
+    """An address that no other hub asks for, or None where there are no further ones (macOS).
+
+    Others look from 127.0.0.1 on, and one that starts while ours is dead would take its place.
+    """
+    from iotedge_lab.hub.process import PORTS
+    from iotedge_lab.serve.addresses import free_address
+
+    try:
+        return free_address(PORTS, first=100 + os.getpid() % 100)
+    except LabError:
+        return None
 
 
 def _device_client(lab: Lab) -> Any:

@@ -32,7 +32,9 @@ NOT_RUNNING = 3  # as `systemctl status` has it for a unit that is not active
 @click.command(short_help="Start the local hub.")
 @state_option
 @click.option(
-    "--foreground", is_flag=True, help="Run in this process, its log on standard error, until Ctrl-C."
+    "--foreground",
+    is_flag=True,
+    help="Run in this process, its log on standard error, until Ctrl-C stops it in order (status 0).",
 )
 @click.option(
     "--host", metavar="ADDRESS", help="A loopback address. Default: the last one used, else a free one."

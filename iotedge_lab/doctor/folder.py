@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from iotedge_lab.doctor.finding import Finding, fail, ok, warn
-from iotedge_lab.hub.state import STATE_VARIABLE
+from iotedge_lab.hub.state import NETWORK_FILE_SYSTEMS, STATE_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,23 +21,6 @@ LITTLE: Final = 200 * 1024 * 1024
 """With less free than this (bytes), a day of messages may fill the disk."""
 NONE_LEFT: Final = 20 * 1024 * 1024
 """With less free than this (bytes), the store cannot be relied on to take a message."""
-# As in hub/state.py, which refuses them: SQLite's write-ahead log needs shared memory.
-_NETWORK: Final = frozenset(
-    {
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "fuse.sshfs",
-        "9p",
-        "afs",
-        "ncpfs",
-        "lustre",
-        "ceph",
-        "fuse.s3fs",
-    }
-)
 _SECRET_FILES: Final = ("hub.json", "hub.db", "certificates/authority.pem", "certificates/server.pem")
 _ELSEWHERE: Final = f"Name another folder with --state DIR or {STATE_VARIABLE}=DIR"
 
@@ -96,7 +79,7 @@ def check_privacy(here: Situation) -> Iterator[Finding]:
 def check_file_system(here: Situation) -> Iterator[Finding]:
     """That the disk is a local one."""
     kind = here.kind_of_file_system(_nearest(here.state.path))
-    if kind in _NETWORK:
+    if kind in NETWORK_FILE_SYSTEMS:
         yield fail(
             "file system",
             f"{here.state.path} is on a network file system ({kind}), where the store does not work",

@@ -14,7 +14,7 @@ from iotedge_lab.clock import Clock, SystemClock
 from iotedge_lab.doctor.probe import probe
 from iotedge_lab.errors import UsageError
 from iotedge_lab.hub.state import HubFile, StateFolder, default_folder, file_system
-from iotedge_lab.serve.addresses import loopback_addresses
+from iotedge_lab.serve.addresses import is_loopback
 from iotedge_lab.wire.connection_string import ConnectionString
 
 if TYPE_CHECKING:
@@ -151,14 +151,6 @@ class Situation:
         """Whether IOTHUB_CONNECTION_STRING names a hub beyond this machine."""
         host = self.service_host()
         return host is not None and not is_loopback(host.partition(":")[0])
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
-    try:
-        return bool(loopback_addresses(host))
-    except UsageError:
-        return False
 
 
 def _ports() -> tuple[int, ...]:

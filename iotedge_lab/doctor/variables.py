@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # typeshed lacks it
 
 from iotedge_lab.doctor.finding import Finding, fail, ok, warn
-from iotedge_lab.doctor.situation import EVENTS_VARIABLE, SERVICE_VARIABLE, Situation, is_loopback
+from iotedge_lab.doctor.situation import EVENTS_VARIABLE, SERVICE_VARIABLE, Situation
 from iotedge_lab.errors import ConnectionStringError
-from iotedge_lab.serve.addresses import who_listens
+from iotedge_lab.serve.addresses import is_loopback, who_listens
 from iotedge_lab.wire.connection_string import ConnectionString
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def check_service_string(here: Situation) -> Iterator[Finding]:
     if parsed.host_name is None or parsed.shared_access_key_name is None:
         yield fail(
             name,
-            f"it is the connection string of a {parsed.kind.value}, and a service's is needed "
+            f"it is for {_kind(parsed)}, and a service's is needed "
             "(HostName, SharedAccessKeyName, SharedAccessKey)",
             here.set_variables(),
         )
@@ -85,6 +85,10 @@ def check_service_string(here: Situation) -> Iterator[Finding]:
         )
     else:
         yield ok(name, "it names this hub, with its key")
+
+
+def _kind(parsed: ConnectionString) -> str:
+    return parsed.kind.value if parsed.endpoint is not None else f"a {parsed.kind.value}"
 
 
 def check_events_string(here: Situation) -> Iterator[Finding]:

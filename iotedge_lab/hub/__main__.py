@@ -22,7 +22,13 @@ def main() -> int:
     parser.add_argument("--until-eof", action="store_true")
     asked = parser.parse_args()
     settings = ProcessSettings(
-        asked.state, asked.host, asked.partitions, asked.retention_days, asked.fsync, asked.until_eof
+        state=asked.state,
+        host=asked.host,
+        partitions=asked.partitions,
+        retention_days=asked.retention_days,
+        fsync=asked.fsync,
+        background=True,
+        until_eof=asked.until_eof,
     )
     # The parent waits for one line on a copy of standard output; the original goes nowhere from now on.
     ready = os.fdopen(os.dup(1), "w", encoding="utf-8")

@@ -97,7 +97,9 @@ class CommandTarget:
             self._front.flush()
 
         if not self._front.granted(Right.SERVICE_CONNECT):
-            event.link.detach(error=Error(conditions.UNAUTHORIZED_ACCESS, "the token has expired; put a new one"))
+            event.link.detach(
+                error=Error(conditions.UNAUTHORIZED_ACCESS, "the token has expired; put a new one")
+            )
             return
         try:
             draft = read_draft(self._front.hub, decode_message(event.payload))
@@ -214,6 +216,13 @@ class FeedbackLink:
 
     def pump(self) -> None:
         """Send what waits, as far as credit and socket allow."""
+        try:
+            self._send()
+        except StoreUnavailable as error:
+            log.warning("feedback could not be locked, and waits: %s", error)
+        self._front.flush()
+
+    def _send(self) -> None:
         link = self._link
         while not self._closed and self._front.writable and link.attached and link.credit > 0:
             message = self._front.hub.commands.feedback.take()
@@ -226,7 +235,6 @@ class FeedbackLink:
                 self._front.hub.commands.feedback.complete(message.lock)
             else:
                 self._held[number] = message.lock
-        self._front.flush()
 
     def settled(self, event: DeliverySettled) -> None:
         """The service told the outcome of a message."""

@@ -184,7 +184,7 @@ def manage(front: AmqpFront, message: Message) -> Reply:
 
 def _partition(front: AmqpFront, partition: str, kind: str) -> Reply:
     hub = front.hub
-    if not (partition.isascii() and partition.isdigit() and int(partition) < hub.log.partitions):
+    if not (partition.isascii() and partition.isdigit() and int(partition[:9]) < hub.log.partitions):
         return Reply(404, f"there is no partition {partition[:20]!r}", condition="amqp:not-found")
     info = hub.log.info(int(partition))
     last = info.last_seq if info.last_seq >= 0 else -1

@@ -73,7 +73,7 @@ def parse_address(hub: Hub, address: str) -> Place:
             "Make one with 'iotedge-lab consumer-group create'."
         )
     number = match["partition"]
-    if not (number.isascii() and number.isdigit() and int(number) < hub.log.partitions):
+    if not (number.isascii() and number.isdigit() and int(number[:9]) < hub.log.partitions):
         raise LookupError(f"there is no partition {number[:20]!r}; there are 0 to {hub.log.partitions - 1}")
     return Place(group, int(number))
 
@@ -245,9 +245,10 @@ def _annotations(source: Source, enqueued: int, others: Mapping[str, str]) -> di
     made: dict[str, Any] = {"iothub-connection-device-id": source.device}
     if source.module:
         made["iothub-connection-module-id"] = source.module
+    if source.auth_method:  # what the hub itself says of an identity came over no connection
+        made["iothub-connection-auth-method"] = source.auth_method
+        made["iothub-connection-auth-generation-id"] = source.generation_id
     made |= {
-        "iothub-connection-auth-method": source.auth_method,
-        "iothub-connection-auth-generation-id": source.generation_id,
         "iothub-enqueuedtime": Timestamp(enqueued),
         "iothub-message-source": "Telemetry",
     }

@@ -6,6 +6,7 @@ iot-hub-devguide-messages-read-builtin): system properties, application properti
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 # How a chunk's raw bytes are to be read.
 MQTT_PUBLISHES: Final = 0  # complete MQTT PUBLISH packets, one after another
+HUB_EVENT: Final = 1  # one event of the hub's own: length of a JSON header (4 bytes), header, body
 _TOPICS_KEPT = 512
 
 
@@ -57,8 +59,24 @@ class _TopicCache:
         return found
 
 
+def encode_hub_event(system: Mapping[str, str], properties: Mapping[str, str], body: bytes) -> bytes:
+    """A chunk of `HUB_EVENT`: what the hub itself has to say of an identity, as `iothub-message-source` tells."""
+    header = json.dumps([dict(system), dict(properties)]).encode()
+    return len(header).to_bytes(4, "big") + header + body
+
+
+def decode_hub_event(raw: bytes) -> tuple[dict[str, str], dict[str, str], bytes]:
+    """System properties, application properties and body of a chunk of `HUB_EVENT`."""
+    end = 4 + int.from_bytes(raw[:4], "big")
+    system, properties = json.loads(raw[4:end])
+    return system, properties, raw[end:]
+
+
 def events_of(chunk: Chunk, topics: _TopicCache | None = None) -> Iterator[Event]:
     """The messages of a chunk, in order."""
+    if chunk.format == HUB_EVENT:
+        yield Event(chunk.first_seq, chunk.enqueued, chunk.source, *decode_hub_event(chunk.raw))
+        return
     parse = topics or _TopicCache()
     seq = chunk.first_seq
     for topic, body, _ in iter_publishes(chunk.raw):

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from iotedge_lab.errors import ArgumentInvalid, LabError, MessageTooLarge, ServiceError, Unauthorized
 from iotedge_lab.hub.hub import Hub
+from iotedge_lab.hub.identities import EDGE_MODULES
 from iotedge_lab.serve.client_certificates import certificates_of
 from iotedge_lab.wire import sas
 
@@ -45,13 +46,50 @@ def authorised(request: web.Request, right: Right) -> Hub:
 def authorised_device(request: web.Request) -> tuple[Hub, Admission]:
     """The hub, and the device or module of the path, if the request's token is its own (or of DeviceConnect).
 
-    Without a token the certificate of its TLS connection counts. Raises `Unauthorized` (401002) with the reason, `ArgumentInvalid` for the api-version.
+    Without a token the certificate of its TLS connection counts. Raises `Unauthorized` (401002) with the
+    reason, `ArgumentInvalid` for the api-version.
     """
     hub = request.app[HUB]
     device, module = named(request)
     admission = _admitted(request, device, module)
     _check_version(request)
     return hub, admission
+
+
+def authorised_owner(request: web.Request, right: Right) -> Hub:
+    """`authorised`, or by the token (or certificate) of the edge device of the path.
+
+    An edge device looks after its own modules: its own token and those of $edgeAgent and $edgeHub open what
+    lies under `/devices/{it}/modules` and its twins. Raises as `authorised` does.
+    """
+    hub = request.app[HUB]
+    device = request.match_info["device"]
+    token = request.headers.get("Authorization")
+    module: str | None = ""
+    if token:
+        parsed = sas.parse(token)
+        module = None if parsed.key_name else _signer(parsed.resource_decoded, device)
+    elif not certificates_of(request.transport):
+        module = None
+    if module is None:
+        return authorised(request, right)
+    owner = _admitted(request, device, module).identity
+    if not (owner if not module else hub.identities.get(device)).iot_edge:
+        raise Unauthorized(
+            f"device {device!r} is no edge device: only those may look after their modules by themselves. Use "
+            "a token of a shared access policy."
+        )
+    _check_version(request)
+    return hub
+
+
+def _signer(resource: str, device: str) -> str | None:
+    """The module ('' for the device) for which a token speaks, if it may speak for the edge device."""
+    path = resource.rpartition("://")[2].partition("/")[2]
+    for module in ("", *EDGE_MODULES):
+        if path == f"devices/{device}" + (f"/modules/{module}" if module else ""):
+            return module
+    return None
 
 
 def _admitted(request: web.Request, device: str, module: str) -> Admission:
@@ -111,9 +149,10 @@ async def answer_errors(request: web.Request, handler: _Handler) -> web.StreamRe
         return _refusal(
             request, error.status, error.status * 1000, error.reason.replace(" ", ""), error.reason
         )
-    except LabError as error:
+    except Exception as error:
         log.exception("%s %s", request.method, request.path)
-        return _refusal(request, 500, 500001, "ServerError", str(error))
+        told = str(error) if isinstance(error, LabError) else "a fault of the hub; its log says more."
+        return _refusal(request, 500, 500001, "ServerError", told)
 
 
 def _refusal(request: web.Request, status: int, code: int, name: str, message: str) -> web.Response:

@@ -13,7 +13,14 @@ from aiohttp import web
 
 from iotedge_lab import __version__
 from iotedge_lab.errors import ArgumentInvalid, NotImplementedHere
-from iotedge_lab.hub import http_commands, http_twins, http_websockets
+from iotedge_lab.hub import (
+    http_commands,
+    http_scopes,
+    http_settings,
+    http_telemetry,
+    http_twins,
+    http_websockets,
+)
 from iotedge_lab.hub.access import Right
 from iotedge_lab.hub.bulk import Bulk
 from iotedge_lab.hub.http_common import (
@@ -21,6 +28,7 @@ from iotedge_lab.hub.http_common import (
     HUB,
     answer_errors,
     authorised,
+    authorised_owner,
     json_body,
     json_object,
     named,
@@ -56,6 +64,9 @@ def make_app(hub: Hub) -> web.Application:
             web.delete("/devices/{device}/modules/{module}", _delete_identity),
             *http_twins.routes(),
             *http_commands.routes(),
+            *http_telemetry.routes(),
+            *http_scopes.routes(),
+            *http_settings.routes(),
             *http_websockets.routes(),
             web.get("/statistics/devices", _device_statistics),
             web.get("/statistics/service", _service_statistics),
@@ -71,7 +82,7 @@ def make_app(hub: Hub) -> web.Application:
 async def _list_devices(request: web.Request) -> web.Response:
     hub = authorised(request, Right.REGISTRY_READ)
     text = request.query.get("top", str(_MOST_DEVICES))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MOST_DEVICES:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= _MOST_DEVICES:
         raise ArgumentInvalid(f"top is a number from 1 to {_MOST_DEVICES}, not {text[:20]!r}.")
     return web.json_response([hub.identities.to_json(device) for device in hub.identities.devices(int(text))])
 
@@ -86,19 +97,24 @@ async def _bulk(request: web.Request) -> web.Response:
     return web.json_response(result, status=200 if result["isSuccessful"] else 400)
 
 
+def _registry(request: web.Request, right: Right) -> Hub:
+    """Devices are for those with a policy; modules for their edge device too."""
+    return (authorised_owner if "module" in request.match_info else authorised)(request, right)
+
+
 async def _list_modules(request: web.Request) -> web.Response:
-    hub = authorised(request, Right.REGISTRY_READ)
+    hub = authorised_owner(request, Right.REGISTRY_READ)
     modules = hub.identities.modules(request.match_info["device"])
     return web.json_response([hub.identities.to_json(module) for module in modules])
 
 
 async def _get_identity(request: web.Request) -> web.Response:
-    hub = authorised(request, Right.REGISTRY_READ)
+    hub = _registry(request, Right.REGISTRY_READ)
     return _shown(hub, hub.identities.get(*named(request)))
 
 
 async def _put_identity(request: web.Request) -> web.Response:
-    hub = authorised(request, Right.REGISTRY_WRITE)
+    hub = _registry(request, Right.REGISTRY_WRITE)
     device, module = named(request)
     body = await json_object(request)
     identity, new = hub.identities.put(device, module, body, request.headers.get("If-Match"))
@@ -108,7 +124,7 @@ async def _put_identity(request: web.Request) -> web.Response:
 
 
 async def _delete_identity(request: web.Request) -> web.Response:
-    hub = authorised(request, Right.REGISTRY_WRITE)
+    hub = _registry(request, Right.REGISTRY_WRITE)
     device, module = named(request)
     hub.identities.delete(device, module, request.headers.get("If-Match"))
     hub.sessions.drop(device, module or None, "its identity was deleted")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from iotedge_lab.hub.access import Right
-from iotedge_lab.hub.http_common import authorised, json_object, named
+from iotedge_lab.hub.http_common import authorised, authorised_owner, json_object, named
 from iotedge_lab.hub.methods import Call
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def routes() -> list[web.RouteDef]:
 
 
 async def _get(request: web.Request) -> web.Response:
-    hub = authorised(request, Right.SERVICE_CONNECT)
+    hub = authorised_owner(request, Right.SERVICE_CONNECT)
     return _shown(hub, *hub.twins.get(*named(request)))
 
 

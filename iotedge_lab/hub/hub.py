@@ -22,6 +22,7 @@ from iotedge_lab.hub.devices import DeviceAccess
 from iotedge_lab.hub.identities import Identities
 from iotedge_lab.hub.log import DEFAULT_RETENTION_DAYS, Log
 from iotedge_lab.hub.methods import Methods
+from iotedge_lab.hub.notices import Notices
 from iotedge_lab.hub.store import Store
 from iotedge_lab.hub.twins import Twins
 from iotedge_lab.wire.topics import desired_patch_topic
@@ -96,6 +97,15 @@ class Hub:
         self._epoch = self._boot() << 32
         self.sessions = Sessions(_KeptSessions(self.store), self._next_epoch)
         self.twins.on_desired.append(self._tell_desired)
+        self.notices = Notices(
+            self.store,
+            clock,
+            self.log,
+            self.identities,
+            self.twins,
+            hub_name=HUB_NAME,
+            next_number=self._next_epoch,
+        )
         self.counters = Counters()
         self.connections: set[LiveConnection] = set()
         self.started = clock.now()

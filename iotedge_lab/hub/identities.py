@@ -27,7 +27,7 @@ from iotedge_lab.wire.topics import check_device_id, check_module_id
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from iotedge_lab.clock import Clock
     from iotedge_lab.hub.store import Store
@@ -92,6 +92,12 @@ class Identities:
         self._store = store
         self._clock = clock
         self._presence: dict[tuple[str, str], Presence] = {}
+        # In the transaction that makes an identity; after it; before one is deleted (what that gives back is
+        # called after); and when one connects (True) or disconnects.
+        self.on_creating: list[Callable[[sqlite3.Connection, Identity], None]] = []
+        self.on_created: list[Callable[[Identity], None]] = []
+        self.on_deleting: list[Callable[[Identity], Callable[[], None]]] = []
+        self.on_presence: list[Callable[[str, str, bool], None]] = []
         self.pending: Callable[[str], int] = lambda _: 0  # cloud-to-device messages that wait for a device
 
     # -- reading ---------------------------------------------------------------------------------------
@@ -127,6 +133,24 @@ class Identities:
         rows = self._store.db.execute(
             f"SELECT {_COLUMNS} FROM identity WHERE device = ? AND module != '' ORDER BY module",
             (device,),
+        )
+        return [_from_row(row) for row in rows]
+
+    def in_scope(self, edge: Identity, after: str, limit: int) -> list[Identity]:
+        """Devices in the scope of an edge device, itself among them, by id, from behind `after` on."""
+        rows = self._store.db.execute(
+            f"SELECT {_COLUMNS} FROM identity WHERE module = '' AND device > ? AND (device = ? OR "
+            "? IN (SELECT value FROM json_each(parent_scopes))) ORDER BY device LIMIT ?",
+            (after, edge.device, edge.device_scope, limit),
+        )
+        return [_from_row(row) for row in rows]
+
+    def of_scopes(self, scopes: Collection[str]) -> list[Identity]:
+        """The edge devices whose own scopes these are."""
+        rows = self._store.db.execute(
+            f"SELECT {_COLUMNS} FROM identity WHERE module = '' AND iot_edge AND device_scope IN "
+            f"({', '.join('?' * len(scopes))})",
+            tuple(scopes),
         )
         return [_from_row(row) for row in rows]
 
@@ -169,12 +193,20 @@ class Identities:
         elif not etag_matches(if_match, current.etag):
             raise PreconditionFailed(f"the etag is {current.etag!r} now; read the identity again and retry.")
         made = self._merge(current, device, module, body)
+        new = [] if current else [made]
         with self._store.transaction() as db:
             _write(db, made)
             if made.iot_edge and not (current and current.iot_edge):
                 for name in EDGE_MODULES:
                     if self.find(device, name) is None:
-                        _write(db, self._merge(None, device, name, {"managedBy": None}))
+                        new.append(self._merge(None, device, name, {"managedBy": None}))
+                        _write(db, new[-1])
+            for identity in new:
+                for create in self.on_creating:
+                    create(db, identity)
+        for identity in new:
+            for tell in self.on_created:
+                tell(identity)
         return made, current is None
 
     def delete(self, device: str, module: str, if_match: str | None) -> Identity:
@@ -184,6 +216,8 @@ class Identities:
             raise PreconditionFailed(f"the etag is {current.etag!r} now; read the identity again and retry.")
         where = "device = ? AND module = ?" if module else "device = ?"
         keys = (device, module) if module else (device,)
+        going = [current] if module or not self.on_deleting else [*self.modules(device), current]
+        told = [prepare(identity) for identity in going for prepare in self.on_deleting]
         with self._store.transaction() as db:
             for table in ("identity", "session", "twin"):
                 db.execute(f"DELETE FROM {table} WHERE {where}", keys)
@@ -192,6 +226,8 @@ class Identities:
                     db.execute(f"DELETE FROM {table} WHERE device = ?", (device,))
         for key in [key for key in self._presence if key[0] == device and (not module or key[1] == module)]:
             del self._presence[key]
+        for tell in told:
+            tell()
         return current
 
     def _merge(self, current: Identity | None, device: str, module: str, body: Mapping[str, Any]) -> Identity:
@@ -225,7 +261,7 @@ class Identities:
         generation = (
             current.generation_id if current else str(int.from_bytes(self._clock.token(8), "big") >> 4)
         )
-        scope = _text(body, "deviceScope", None) or (current.device_scope if current else None)
+        scope, parents = _scope(body, current, edge=edge)
         if edge and not scope:
             scope = f"ms-azure-iot-edge://{device}-{generation}"
         return Identity(
@@ -245,7 +281,7 @@ class Identities:
             last_activity=current.last_activity if current else None,
             iot_edge=edge and not module,
             device_scope=scope if not module else None,
-            parent_scopes=_scopes(body, current),
+            parent_scopes=parents if not module else (),
             managed_by=_text(body, "managedBy", current.managed_by if current else None) if module else None,
         )
 
@@ -254,7 +290,11 @@ class Identities:
     def connected(self, device: str, module: str) -> Presence:
         """Note that it has connected; the answer's `activity` may be set as it is heard of."""
         now = self._clock.now()
+        before = self._presence.get((device, module))
         presence = self._presence[(device, module)] = Presence(connected=True, updated=now, activity=now)
+        if before is None or not before.connected:
+            for tell in self.on_presence:
+                tell(device, module, True)
         return presence
 
     def disconnected(self, device: str, module: str, presence: Presence) -> None:
@@ -268,6 +308,8 @@ class Identities:
                 "UPDATE identity SET state_updated = ?, last_activity = ? WHERE device = ? AND module = ?",
                 (presence.updated, presence.activity, device, module),
             )
+        for tell in self.on_presence:
+            tell(device, module, False)
 
     def clear_presence(self) -> None:
         """Forget who is connected (all identities are gone)."""
@@ -391,6 +433,28 @@ def _thumbprint(thumbs: Mapping[str, Any], name: str) -> str | None:
             f"authentication.x509Thumbprint.{name} is 40 (SHA-1) or 64 (SHA-256) hex digits."
         )
     return text
+
+
+def _scope(
+    body: Mapping[str, Any], current: Identity | None, *, edge: bool
+) -> tuple[str | None, tuple[str, ...]]:
+    """A device's scope, and those of its parents.
+
+    An edge device has a scope of its own, and its parent's in parentScopes. Any other device has its parent's
+    scope in both; either may be given, and '' (or an empty list) takes it out of its parent's scope.
+    """
+    given = _text(body, "deviceScope", None)
+    parents = _scopes(body, current)
+    if edge:
+        kept = current.device_scope if current and current.iot_edge else None
+        return given or kept, parents
+    if given is not None:
+        return given or None, parents if body.get("parentScopes") else ((given,) if given else ())
+    if body.get("parentScopes") is not None:
+        return (parents[0] if parents else None), parents
+    if current is None or current.iot_edge:
+        return None, parents
+    return current.device_scope, parents
 
 
 def _scopes(body: Mapping[str, Any], current: Identity | None) -> tuple[str, ...]:

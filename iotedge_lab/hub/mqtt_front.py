@@ -218,6 +218,8 @@ class MqttFront(asyncio.Protocol):
             self._refuse(ConnackCode.NOT_AUTHORIZED, str(error))
             return
         identity = admission.identity
+        if name.model_id is not None:
+            self.hub.twins.set_model(identity.device, identity.module, name.model_id)
         self._session, present = self.hub.sessions.open(
             identity.device, identity.module, self, clean=packet.clean_session
         )

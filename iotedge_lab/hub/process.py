@@ -23,6 +23,7 @@ from aiohttp import web
 from iotedge_lab import __version__
 from iotedge_lab.errors import EnvironmentProblem, LabError, PortTaken
 from iotedge_lab.hub.amqp_front import AmqpFront
+from iotedge_lab.hub.claims import claim, claimed, release
 from iotedge_lab.hub.http_front import make_app
 from iotedge_lab.hub.hub import HUB_NAME, Hub, HubSettings
 from iotedge_lab.hub.mqtt_front import MqttFront
@@ -57,6 +58,7 @@ class ProcessSettings:
     partitions: int = 2
     retention_days: float = 1.0
     fsync: bool = False
+    background: bool = False  # standard error goes to a file, for nobody reads it
     until_eof: bool = False  # end when standard input does: for a hub that may not outlive its parent
 
 
@@ -97,7 +99,7 @@ def _run_loop(main: Coroutine[Any, Any, None]) -> None:
 async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, ready: IO[str]) -> None:
     loop = asyncio.get_running_loop()
     before = folder.read()
-    host, sockets = _bind(settings, before)
+    host, sockets = _bind(settings, folder, before)
     with contextlib.ExitStack() as held:
         for each in sockets:
             held.callback(each.close)
@@ -149,13 +151,18 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
                 keys={name: policy.primary_key for name, policy in hub.access.policies.items()},
             )
             folder.write(told)
+            claim(host, folder)
             log.info("hub %s serves on %s (process %d)", hub.id, hostname, told.pid)
             _tell(ready, {"ready": True, "pid": told.pid, "hostname": hostname})
-            ticker = loop.create_task(_tick(hub))
+            if settings.background:
+                _keep_errors(folder)
+            ticker = loop.create_task(_tick(hub, folder, stop))
             gc.freeze()  # what start-up made stays: the collector need not walk it again
             await stop.wait()
             ticker.cancel()
             log.info("hub %s stops", hub.id)
+            if settings.until_eof:
+                release(host, folder)
         finally:
             hub.close_connections()
             await listener.close()
@@ -165,23 +172,26 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
             hub.close()
 
 
-def _bind(settings: ProcessSettings, before: HubFile | None) -> tuple[str, list[socket.socket]]:
+def _bind(
+    settings: ProcessSettings, folder: StateFolder, before: HubFile | None
+) -> tuple[str, list[socket.socket]]:
     """Listening sockets on one loopback address: the one asked for, else the one used last, else a free one.
 
     Clients keep the address across a restart, so a hub that comes back wants its old one.
     """
-    first = settings.host or (before.host if before else "127.0.0.1")
     try:
-        sockets = [made for port in PORTS for made in listen(first, port)]
-        host = first
+        host = settings.host or (before.host if before else "127.0.0.1")
+        if not settings.host and claimed(host, folder):
+            raise PortTaken(f"{host} belongs to another lab's hub")
+        sockets = [made for port in PORTS for made in listen(host, port)]
     except PortTaken:
         if settings.host:
             raise
-        reservation = reserve(PORTS)
-        host, sockets = reservation.address, reservation.take()
-        if before:
+        before_host = before.host if before else None
+        host, sockets = _next_address(folder)
+        if before_host:
             log.warning(
-                "%s is taken; this hub moves to %s, and its old connection strings do not", first, host
+                "%s is taken; this hub moves to %s, and its old connection strings do not", before_host, host
             )
     if host == "127.0.0.1":
         for port in PORTS:  # where localhost means ::1 first, clients need not wait for a refusal
@@ -190,6 +200,22 @@ def _bind(settings: ProcessSettings, before: HubFile | None) -> tuple[str, list[
     with contextlib.suppress(LabError):
         sockets.extend(listen(host, 443))
     return host, sockets
+
+
+def _next_address(folder: StateFolder) -> tuple[str, list[socket.socket]]:
+    """The first address that is free and that no other lab claims; if there is none, the first that is free."""
+    number = 1
+    while number <= 254:
+        try:
+            reservation = reserve(PORTS, number)
+        except PortTaken:
+            break
+        if not claimed(reservation.address, folder):
+            return reservation.address, reservation.take()
+        reservation.close()
+        number = int(reservation.address.rpartition(".")[2]) + 1
+    reservation = reserve(PORTS)
+    return reservation.address, reservation.take()
 
 
 def _routes(host: str) -> list[Route]:
@@ -208,9 +234,12 @@ async def _start_proxy(proxy: ConnectProxy, host: str, before: HubFile | None) -
     return await proxy.start(host, 0)
 
 
-async def _tick(hub: Hub) -> None:
+async def _tick(hub: Hub, folder: StateFolder, stop: asyncio.Event) -> None:
     while True:
         await asyncio.sleep(1)
+        if not (folder.path / "hub.json").exists():
+            log.warning("the state folder is gone: nobody can find this hub any more, so it ends")
+            stop.set()
         try:
             hub.tick()
         except LabError as error:
@@ -233,6 +262,13 @@ def _stop_event(loop: asyncio.AbstractEventLoop, *, until_eof: bool) -> asyncio.
 
         threading.Thread(target=wait, name="until-eof", daemon=True).start()
     return stop
+
+
+def _keep_errors(folder: StateFolder) -> None:
+    """What is still written to standard error (a crash of the interpreter) goes to a file."""
+    descriptor = os.open(folder.path / "hub.err", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
 
 
 def _tell(ready: IO[str], said: dict[str, object]) -> None:

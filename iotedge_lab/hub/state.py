@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from iotedge_lab.errors import EnvironmentProblem, StateLocked
 
 STATE_VARIABLE = "IOTEDGE_LAB_STATE"
-_NETWORK_FILE_SYSTEMS = frozenset(
+NETWORK_FILE_SYSTEMS = frozenset(
     {
         "nfs",
         "nfs4",
@@ -98,7 +98,7 @@ class StateFolder:
                 f"one with --state or {STATE_VARIABLE}."
             ) from error
         kind = file_system(self.path)
-        if kind in _NETWORK_FILE_SYSTEMS:
+        if kind in NETWORK_FILE_SYSTEMS:
             raise EnvironmentProblem(
                 f"the state folder {self.path} is on a network file system ({kind}), where the store's "
                 f"write-ahead log does not work. Name a folder on a local disk with --state or {STATE_VARIABLE}."

@@ -172,7 +172,9 @@ class Store:
         except Exception as error:
             # A fault of ours is told as well: a participant that hears nothing waits for ever, and its
             # devices for their acknowledgements.
-            refusal = error if isinstance(error, StoreUnavailable) else StoreUnavailable(f"a fault: {error!r}")
+            refusal = (
+                error if isinstance(error, StoreUnavailable) else StoreUnavailable(f"a fault: {error!r}")
+            )
             if refusal is not error:
                 log.exception("a transaction failed")
             for participant in waiting:

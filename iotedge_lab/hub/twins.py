@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from iotedge_lab.broker.twin import (
     Section,
+    changed_part,
     difference,
     new_section,
     patch_section,
@@ -24,6 +25,7 @@ from iotedge_lab.errors import ArgumentInvalid, PreconditionFailed
 from iotedge_lab.hub.identities import Identity, etag_matches, iso
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Mapping
 
     from iotedge_lab.clock import Clock
@@ -56,7 +58,8 @@ class Twin:
 class Twins:
     """Read and change twins. `on_desired(device, module, patch, version)` tells a connected device.
 
-    `on_change(identity, body, operation)` is told of every change, for the twin change events.
+    `on_change(identity, body, operation)` is told of every change, for the twin change events: `updateTwin`
+    with what has changed, `replaceTwin` with the whole.
     """
 
     def __init__(self, store: Store, identities: Identities, clock: Clock) -> None:
@@ -65,6 +68,7 @@ class Twins:
         self._clock = clock
         self.on_desired: list[Callable[[str, str, Json, int], None]] = []
         self.on_change: list[Callable[[Identity, Json, str], None]] = []
+        identities.on_creating.append(self._create)
 
     def get(self, device: str, module: str = "") -> tuple[Identity, Twin]:
         """The identity and its twin; raises `DeviceNotFound` or `ModuleNotFound`."""
@@ -75,8 +79,7 @@ class Twins:
             (device, module),
         ).fetchone()
         if row is None:
-            now = iso(self._clock.now())
-            return identity, Twin(device, module, {}, new_section(now), new_section(now), 2, 1, "")
+            return identity, _new_twin(identity, iso(None))
         desired = Section(json.loads(row[1]), json.loads(row[2]), row[3])
         reported = Section(json.loads(row[4]), json.loads(row[5]), row[6])
         return identity, Twin(device, module, json.loads(row[0]), desired, reported, row[7], row[8], row[9])
@@ -100,10 +103,11 @@ class Twins:
         identity, twin = self.get(device, module)
         if if_version is not None and if_version != twin.reported.version:
             raise PreconditionFailed(f"the reported properties are at version {twin.reported.version} now.")
-        reported = patch_section(twin.reported, patch, iso(self._clock.now()))
-        self._write(replace(twin, reported=reported, version=twin.version + 1))
-        changed = {**without_metadata(patch), "$version": reported.version}
-        self._announce(identity, {"properties": {"reported": changed}}, "updateTwin")
+        reported = patch_section(twin.reported, patch, iso(self._clock.now()), versioned=False)
+        changed = replace(twin, reported=reported, version=twin.version + 1)
+        self._write(changed)
+        part = {"reported": changed_part(reported, patch)}
+        self._announce(identity, {"version": changed.version, "properties": part}, "updateTwin")
         return reported.version
 
     def set_model(self, device: str, module: str, model_id: str) -> None:
@@ -148,32 +152,39 @@ class Twins:
         if told is not None:
             for tell in self.on_desired:
                 tell(device, module, told, desired.version)
-        self._announce(identity, dict(body), "replaceTwin" if whole else "updateTwin")
+        if whole:
+            self._announce(identity, self.content(changed), "replaceTwin")
+        else:
+            part: Json = {"version": changed.version}
+            if "tags" in body:
+                part["tags"] = body["tags"]
+            if "desired" in properties:
+                part["properties"] = {"desired": changed_part(desired, _object(properties, "desired"))}
+            self._announce(identity, part, "updateTwin")
         return identity, changed
+
+    def content(self, twin: Twin) -> Json:
+        """A twin without what belongs to its identity: the body of lifecycle and replace events."""
+        made: Json = {"deviceId": twin.device}
+        if twin.module:
+            made["moduleId"] = twin.module
+        made |= {"etag": twin.etag, "version": twin.version}
+        if twin.tags:
+            made["tags"] = twin.tags
+        made["properties"] = _shown(twin)
+        return made
 
     def _announce(self, identity: Identity, body: Json, operation: str) -> None:
         for tell in self.on_change:
             tell(identity, body, operation)
 
+    def _create(self, db: sqlite3.Connection, identity: Identity) -> None:
+        """A twin is made with its identity, in one transaction."""
+        _put(db, _new_twin(identity, iso(self._clock.now())))
+
     def _write(self, twin: Twin) -> None:
         with self._store.transaction() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO twin VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    twin.device,
-                    twin.module,
-                    json.dumps(twin.tags),
-                    json.dumps(twin.desired.values),
-                    json.dumps(twin.desired.metadata),
-                    twin.desired.version,
-                    json.dumps(twin.reported.values),
-                    json.dumps(twin.reported.metadata),
-                    twin.reported.version,
-                    twin.version,
-                    twin.etag_version,
-                    twin.model_id,
-                ),
-            )
+            _put(db, twin)
 
     def to_json(self, identity: Identity, twin: Twin) -> Json:
         """The twin as the REST API shows it."""
@@ -201,11 +212,39 @@ class Twins:
                 made["deviceScope"] = identity.device_scope
                 made["parentScopes"] = list(identity.parent_scopes)
         made["tags"] = twin.tags
-        made["properties"] = {
-            "desired": twin.desired.shown(metadata=True),
-            "reported": twin.reported.shown(metadata=True),
-        }
+        made["properties"] = _shown(twin)
         return made
+
+
+def _new_twin(identity: Identity, now: str) -> Twin:
+    return Twin(identity.device, identity.module, {}, new_section(now), new_section(now), 2, 1, "")
+
+
+def _shown(twin: Twin) -> Json:
+    return {
+        "desired": twin.desired.shown(metadata=True),
+        "reported": twin.reported.shown(metadata=True),
+    }
+
+
+def _put(db: sqlite3.Connection, twin: Twin) -> None:
+    db.execute(
+        "INSERT OR REPLACE INTO twin VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            twin.device,
+            twin.module,
+            json.dumps(twin.tags),
+            json.dumps(twin.desired.values),
+            json.dumps(twin.desired.metadata),
+            twin.desired.version,
+            json.dumps(twin.reported.values),
+            json.dumps(twin.reported.metadata),
+            twin.reported.version,
+            twin.version,
+            twin.etag_version,
+            twin.model_id,
+        ),
+    )
 
 
 def _object(body: Mapping[str, Any], name: str) -> Json:

@@ -118,6 +118,14 @@ def loopback_addresses(host: str) -> list[str]:
     return [str(address)]
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    try:
+        return bool(loopback_addresses(host))
+    except UsageError:
+        return False
+
+
 def listen(host: str, port: int, *, backlog: int = BACKLOG) -> list[socket.socket]:
     """Non-blocking sockets that listen on `host` and `port` (0: any free port).
 

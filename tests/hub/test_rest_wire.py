@@ -148,7 +148,6 @@ def test_a_body_that_is_too_large(rest):
         "x';DROP%20TABLE%20identity;--",
         "x%00y",
         "x%0d%0aSet-Cookie:1",
-        "%ff%fe",
         "a%2Fb",
         "x" * 129,
         "%F0%9F%9A%97",

@@ -1,0 +1,56 @@
+"""`python -m benchmarks [NAME ...] [--quick]`: measure, and write RESULTS.md and results.json."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import absorb, drain, machine, memory, report, sdk, startup
+from benchmarks.setting import ROOT, Setting
+
+ALL = {module.NAME: module for module in (absorb, sdk, drain, startup, memory)}
+
+
+def _say(text: str) -> None:
+    print(f"  {text}", flush=True)
+
+
+def main() -> int:
+    """Run what was named, or all; the exit status is 0 whatever the figures are."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="How fast the lab's hub is.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(ALL)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="tiny numbers, to see that it works")
+    parser.add_argument("--output", type=Path, help="folder for the report; default: benchmarks/")
+    asked = parser.parse_args()
+    unknown = set(asked.names) - set(ALL)
+    if unknown:
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    # What leads this process to a hub on Azure, or through a proxy, is not for a measurement.
+    for name in ("IOTHUB_CONNECTION_STRING", "EVENTHUB_CONNECTION_STRING", "IOTEDGE_LAB_STATE"):
+        os.environ.pop(name, None)
+    facts = machine.describe()
+    results = []
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="iotedge-lab-bench-") as folder:
+        setting = Setting(asked.quick, Path(folder))
+        for name in asked.names or ALL:
+            module = ALL[name]
+            print(module.TITLE, flush=True)
+            rows = module.run(setting, _say)
+            results.append((module.TITLE, rows))
+    words = ["python -m benchmarks", *asked.names, *(["--quick"] if asked.quick else [])]
+    text = report.markdown(facts, " ".join(words), results)
+    print(f"\n{text}\n{time.monotonic() - began:.0f} s")
+    # Part of a run, or a quick one, does not replace the figures of a whole one.
+    folder_of_report = asked.output or (None if asked.quick or asked.names else ROOT / "benchmarks")
+    if folder_of_report is not None:
+        report.write(folder_of_report, facts, " ".join(words), results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

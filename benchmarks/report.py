@@ -1,0 +1,70 @@
+"""The rows as a Markdown table and as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from benchmarks.servers import MOSQUITTO_SAID
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from benchmarks.setting import Row
+
+
+_SAID = (
+    "Both servers and the load that meets them share the machine, and take turns round by round; a ratio is the "
+    "median of the ratios of the rounds, so it says more than the rates. The hub commits each message to its "
+    "store (SQLite, WAL, synchronous=NORMAL: it survives the death of the process) before it acknowledges it."
+)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def _line(row: Row) -> str:
+    ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+    met = "" if row.met is None else ("met" if row.met else "**missed**")
+    target = ", ".join(part for part in (row.target, met) if part)
+    cells = (row.what, _number(row.hub), _number(row.mosquitto), row.unit, ratio, target, row.note)
+    return f"| {' | '.join(cells)} |"
+
+
+def markdown(facts: Mapping[str, str], command: str, results: Sequence[tuple[str, Sequence[Row]]]) -> str:
+    """The whole report."""
+    lines = ["# How fast the hub is", "", f"Written by `{command}`.", ""]
+    lines += [f"- {name}: {value}" for name, value in facts.items()]
+    lines += ["", _SAID, "", f"Mosquitto: {MOSQUITTO_SAID}."]
+    for title, rows in results:
+        lines += ["", f"## {title}", ""]
+        lines += [
+            "| what | hub | Mosquitto | unit | ratio | target | note |",
+            "|---|--:|--:|---|--:|---|---|",
+        ]
+        lines += [_line(row) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def write(
+    folder: Path,
+    facts: Mapping[str, str],
+    command: str,
+    results: Sequence[tuple[str, Sequence[Row]]],
+) -> None:
+    """`RESULTS.md` and `results.json` in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "RESULTS.md").write_text(markdown(facts, command, results), encoding="utf-8")
+    told = {
+        "facts": dict(facts),
+        "command": command,
+        "results": {title: [asdict(row) for row in rows] for title, rows in results},
+    }
+    (folder / "results.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,342 @@
+"""python-can's interface `iotedge_lab`: a bus between processes, on a unix socket in a folder of one's own.
+
+    can.Bus(interface="iotedge_lab", channel="/path/to/car-1")
+
+Any number of processes open the same path, in any order; each gets every frame of the others. The first serves
+(`hub`); when it ends, even by being killed, another takes over at its next `recv` or `send`. Nothing goes over a
+network, so two attendees' cars cannot meet: another path is another bus.
+
+Differs from SocketCAN: frames sent while the serving process changes are lost; timestamps are the sender's.
+Leaves out: Windows, CAN FD, hardware filters, use of one bus object by several receiving threads.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import errno
+import os
+import select
+import socket
+import struct
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import can
+
+from iotedge_lab.car.can.hub import FRAME, GREETING, MISSED, OWN_FRAME, RECORD, WANTS_OWN, BusHub
+
+if TYPE_CHECKING:
+    from can.typechecking import AutoDetectedConfig, CanFilters
+
+LONGEST_PATH: Final = 103
+"""Bytes in a unix socket's path: 107 with Linux, 103 with macOS."""
+
+JOIN_TIME: Final = 5.0
+"""Seconds in which the bus must let a participant in."""
+
+SEND_TIME: Final = 1.0
+"""Seconds that `send` waits by default for a bus that takes no frames."""
+
+# SocketCAN's flags of an identifier (linux/can.h).
+_EXTENDED: Final = 0x80000000
+_REMOTE: Final = 0x40000000
+_ERROR: Final = 0x20000000
+_MASK: Final = 0x1FFFFFFF
+_CHUNK: Final = RECORD.size * 512
+_COUNT: Final = struct.Struct("<Q")
+
+
+class SocketBus(can.BusABC):
+    """One participant of the bus at `channel`.
+
+    `missed`: frames that were dropped because this participant did not read them in time (known once it reads on);
+    `rejoined`: how often the serving process ended and the bus was joined anew.
+    """
+
+    def __init__(
+        self,
+        channel: str | os.PathLike[str],
+        can_filters: CanFilters | None = None,
+        *,
+        receive_own_messages: bool = False,
+        preserve_timestamps: bool = False,
+        **kwargs: object,
+    ) -> None:
+        """Join the bus, or begin it. When this returns, the participant gets whatever others send from then on.
+
+        `channel`: the socket's path, in a folder that is the user's alone (made so, if it is not there);
+        `preserve_timestamps`: frames keep the timestamp that they are given, instead of the time of sending.
+        Raises can.CanInitializationError, can.CanInterfaceNotImplementedError on Windows.
+        """
+        if not hasattr(socket, "AF_UNIX") or os.name == "nt":
+            raise can.CanInterfaceNotImplementedError(
+                "The iotedge_lab bus needs unix sockets, which Python lacks here. Within one process take the "
+                "interface `virtual`; between processes run the lab in WSL or in the devcontainer."
+            )
+        self._path = _checked(Path(channel))
+        self._flags = WANTS_OWN if receive_own_messages else 0
+        self._preserve = preserve_timestamps
+        self._hub: BusHub | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+        self._partial = bytearray()
+        self._received: collections.deque[can.Message] = collections.deque()
+        self.missed = 0
+        self.rejoined = 0
+        self._old: list[socket.socket] = []
+        self._out = self._in = self._join()
+        self.channel_info = f"iotedge_lab bus {self._path.name}"
+        super().__init__(channel=os.fspath(self._path), can_filters=can_filters, **kwargs)
+
+    def send(self, msg: can.Message, timeout: float | None = None) -> None:
+        """Give the frame to the bus. `timeout`: seconds to wait for a bus that takes none (1 by default).
+
+        Raises can.CanOperationError: ENOBUFS where the bus took none in that time, EINVAL for CAN FD.
+        """
+        if msg.is_fd or len(msg.data) > 8:
+            raise can.CanOperationError(
+                "This bus carries classic CAN, at most 8 bytes a frame; not CAN FD.", errno.EINVAL
+            )
+        number = msg.arbitration_id
+        number |= _EXTENDED * msg.is_extended_id | _REMOTE * msg.is_remote_frame | _ERROR * msg.is_error_frame
+        # The recipient needs a moment of its own machine's clock; python-can's buses stamp with it too.
+        stamp = msg.timestamp if self._preserve else time.time()
+        record = RECORD.pack(stamp, number, msg.dlc, FRAME, bytes(msg.data))
+        deadline = time.monotonic() + (SEND_TIME if timeout is None else timeout)
+        with self._lock:
+            sock = self._open(self._out)
+            try:
+                _write(sock, record, deadline)
+            except TimeoutError as error:
+                raise can.CanOperationError(
+                    f"The bus {self._path} takes no frames: the process that serves it is stopped or overloaded.",
+                    errno.ENOBUFS,
+                ) from error
+            except OSError:
+                self._rejoin(sock)
+                _write(self._out, record, time.monotonic() + SEND_TIME)
+
+    def _recv_internal(self, timeout: float | None) -> tuple[can.Message | None, bool]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._received:
+            sock = self._open(self._in)
+            if not _ready(sock, select.POLLIN, deadline):
+                return None, False
+            try:
+                chunk = sock.recv(_CHUNK)
+            except BlockingIOError:
+                continue
+            except OSError:
+                chunk = b""
+            if chunk:
+                self._take(chunk)
+                continue
+            with self._lock:
+                self._open(sock)
+                if sock is self._out:
+                    self._rejoin(sock)
+                self._in = self._out
+                self._partial.clear()
+        return self._received.popleft(), False
+
+    def shutdown(self) -> None:
+        """Leave the bus. May be called twice."""
+        with self._lock:
+            super().shutdown()
+            if self._closed:
+                return
+            self._closed = True
+            for sock in {self._in, self._out, *self._old}:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits in recv
+                sock.close()
+        if self._hub is not None:
+            self._hub.close()
+
+    @property
+    def serves(self) -> bool:
+        """Whether it is this participant that passes the frames on."""
+        return self._hub is not None
+
+    def fileno(self) -> int:
+        """Not given: it would change with the serving process. python-can then reads in a thread."""
+        raise NotImplementedError("read this bus in a thread")
+
+    @staticmethod
+    def _detect_available_configs() -> list[AutoDetectedConfig]:
+        return []
+
+    def _open(self, sock: socket.socket) -> socket.socket:
+        if self._closed:
+            raise can.CanOperationError("This bus was shut down; open another.")
+        return sock
+
+    def _take(self, chunk: bytes) -> None:
+        """Turn what was read into messages."""
+        self._partial += chunk
+        whole = len(self._partial) // RECORD.size * RECORD.size
+        for stamp, number, length, kind, data in RECORD.iter_unpack(self._partial[:whole]):
+            if kind == MISSED:
+                self.missed = _COUNT.unpack(data)[0]
+                continue
+            remote = bool(number & _REMOTE)
+            self._received.append(
+                can.Message(
+                    timestamp=stamp,
+                    arbitration_id=number & _MASK,
+                    is_extended_id=bool(number & _EXTENDED),
+                    is_remote_frame=remote,
+                    is_error_frame=bool(number & _ERROR),
+                    channel=os.fspath(self._path),
+                    dlc=length,
+                    data=None if remote else data[:length],
+                    is_rx=kind != OWN_FRAME,
+                )
+            )
+        del self._partial[:whole]
+
+    def _rejoin(self, lost: socket.socket) -> None:
+        """The serving process is gone: join whoever serves now, or serve. With the lock held."""
+        try:
+            self._out = self._join()
+        except can.CanInitializationError as error:
+            raise can.CanOperationError(str(error)) from error
+        # What lies unread in the lost socket is still read; it is closed with the bus.
+        self._old = [lost]
+        self.rejoined += 1
+
+    def _join(self) -> socket.socket:
+        deadline = time.monotonic() + JOIN_TIME
+        while True:
+            sock = _connected(self._path, self._flags, deadline)
+            if sock is not None:
+                return sock
+            lock = FileLock.of(self._path)
+            if lock is not None:
+                try:
+                    self._hub = BusHub(self._path, lock)
+                except OSError as error:
+                    raise can.CanInitializationError(
+                        f"No bus can be opened at {self._path}: {error.strerror}. Choose a path in a folder of yours."
+                    ) from error
+            elif time.monotonic() > deadline:
+                raise can.CanInitializationError(
+                    f"The bus {self._path} is served by a process that does not answer; end it, or take another path."
+                )
+            else:
+                time.sleep(0.005)  # another is just beginning to serve
+
+
+class FileLock:
+    """An advisory lock on `PATH.lock`, held by the process that serves; the system releases it if that is killed."""
+
+    __slots__ = ("_file",)
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+
+    @classmethod
+    def of(cls, path: Path) -> FileLock | None:
+        """The lock of the bus at `path`, None if another has it. Raises can.CanInitializationError."""
+        import fcntl
+
+        try:
+            file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise can.CanInitializationError(
+                f"{path}.lock cannot be written: {error.strerror}. Choose a path in a folder of yours."
+            ) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            return None
+        return cls(file)
+
+    def release(self) -> None:
+        """Let another serve."""
+        os.close(self._file)
+
+
+def _checked(path: Path) -> Path:
+    """The path, if a bus may be there: short enough, in a folder that nobody else can enter."""
+    path = path.absolute()
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise can.CanInitializationError(
+            f"{path} is too long for a socket ({LONGEST_PATH} bytes at most); choose a shorter path."
+        )
+    folder = path.parent
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+    except OSError as error:
+        raise can.CanInitializationError(
+            f"The bus's folder {folder} cannot be made: {error.strerror}. Choose a path in a folder of yours."
+        ) from error
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise can.CanInitializationError(
+            f"Others can reach {folder}, and whoever does can drive this car: put the bus into a folder of your own "
+            f"(chmod 700 {folder})."
+        )
+    return path
+
+
+def _connected(path: Path, flags: int, deadline: float) -> socket.socket | None:
+    """A connection that has been greeted, None where nobody serves."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(max(0.001, deadline - time.monotonic()))
+        sock.connect(os.fspath(path))
+        sock.sendall(GREETING + bytes([flags]))
+        answer = b""
+        while len(answer) <= len(GREETING):
+            part = sock.recv(len(GREETING) + 1 - len(answer))
+            if not part:
+                raise ConnectionResetError
+            answer += part
+    except TimeoutError as error:
+        sock.close()
+        raise can.CanInitializationError(
+            f"The bus {path} is served by a process that does not answer; end it, or take another path."
+        ) from error
+    except OSError as error:
+        sock.close()
+        if error.errno in (errno.ENOTSOCK, errno.EPROTOTYPE, errno.EACCES):
+            raise can.CanInitializationError(
+                f"{path} is something else than a bus ({error.strerror}); take another path."
+            ) from error
+        if time.monotonic() > deadline:
+            raise can.CanInitializationError(f"The bus {path} lets nobody in; is it full?") from error
+        return None
+    if not answer.startswith(GREETING):
+        sock.close()
+        raise can.CanInitializationError(f"Another program listens at {path}; take another path.")
+    sock.setblocking(False)
+    return sock
+
+
+def _ready(sock: socket.socket, event: int, deadline: float | None) -> bool:
+    """Wait until the socket can be read (or written), has ended, or the deadline is over (then False)."""
+    poller = select.poll()
+    try:
+        poller.register(sock, event)
+    except (OSError, ValueError):  # closed meanwhile: the next step says so
+        return True
+    left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+    return bool(poller.poll(left))
+
+
+def _write(sock: socket.socket, record: bytes, deadline: float) -> None:
+    """All of the record. Raises TimeoutError where the bus takes none of it, OSError where it has ended."""
+    left = memoryview(record)
+    while left:
+        try:
+            left = left[sock.send(left) :]
+        except BlockingIOError:
+            # Half a record would shift all that follows: what was begun is finished.
+            begun = len(left) < len(record)
+            if not _ready(sock, select.POLLOUT, None if begun else deadline):
+                raise TimeoutError from None
