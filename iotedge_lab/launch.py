@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,22 +72,30 @@ class Child:
 def attach_or_start(
     state: StateFolder, settings: Settings, *, until_eof: bool = False
 ) -> tuple[HubFile, Child | None]:
-    """The hub of a state folder: the one that runs, or one started now (then with its process)."""
-    if state.locked():
+    """The hub of a state folder: the one that runs, or one started now (then with its process).
+
+    A hub that another process is just starting is waited for, and for a moment one that is just ending.
+    """
+    begun = time.monotonic()
+    while True:
+        if not state.locked():
+            try:
+                return start(state, settings, until_eof=until_eof)
+            except errors.StateLocked:  # another process was faster: take its hub
+                if time.monotonic() - begun > START_SECONDS:
+                    raise
         told = state.read()
         if told is not None and answers(state, told):
             return told, None
-        raise HubNotRunning(
-            f"a process holds {state.path}, and its hub does not answer. Look at {state.log_file}, or stop it "
-            "with 'iotedge-lab down'."
-        )
-    try:
-        return start(state, settings, until_eof=until_eof)
-    except errors.StateLocked:
-        told = state.read()  # another process was faster: take its hub
-        if told is not None and answers(state, told):
-            return told, None
-        raise
+        if not state.locked():
+            continue  # it was a probe that held the lock, or a hub that has ended
+        patience = STOP_SECONDS if told is not None and psutil.pid_exists(told.pid) else START_SECONDS
+        if time.monotonic() - begun > patience:
+            raise HubNotRunning(
+                f"a process holds {state.path}, and its hub does not answer. Look at {state.log_file}, or stop "
+                "it with 'iotedge-lab down'."
+            )
+        time.sleep(0.1)
 
 
 def start(state: StateFolder, settings: Settings, *, until_eof: bool = False) -> tuple[HubFile, Child]:
@@ -157,11 +166,11 @@ def _environment() -> dict[str, str]:
 
 def answers(state: StateFolder, told: HubFile, timeout: float = 5.0) -> bool:
     """Whether the hub that wrote `told` answers over HTTPS, with a certificate of this folder's authority."""
-    context = ssl.create_default_context(cafile=str(state.certificates / "lab-ca.pem"))
-    opener = urllib.request.build_opener(
-        urllib.request.HTTPSHandler(context=context), urllib.request.ProxyHandler({})
-    )
     try:
+        context = ssl.create_default_context(cafile=str(state.certificates / "lab-ca.pem"))
+        opener = urllib.request.build_opener(
+            urllib.request.HTTPSHandler(context=context), urllib.request.ProxyHandler({})
+        )
         with opener.open(f"https://{told.host}:{told.https_port}/lab/health", timeout=timeout) as response:
             return bool(json.load(response)["hub"] == told.hub_id)
     except (OSError, ValueError, KeyError):

@@ -202,7 +202,9 @@ async def _put_group(request: web.Request) -> web.Response:
 
 async def _delete_group(request: web.Request) -> web.Response:
     hub = authorised(request, Right.SERVICE_CONNECT)
-    return web.Response(status=204 if hub.delete_consumer_group(request.match_info["group"]) else 404)
+    if not hub.delete_consumer_group(request.match_info["group"]):
+        raise web.HTTPNotFound(reason="there is no consumer group of that name")
+    return web.Response(status=204)
 
 
 async def _not_served(request: web.Request) -> web.Response:

@@ -19,7 +19,7 @@ import logging
 import threading
 import time
 from datetime import UTC, datetime
-from itertools import count, islice
+from itertools import islice
 
 from azure.eventhub import EventHubConsumerClient
 from azure.iot.device import IoTHubDeviceClient, Message, exceptions
@@ -259,12 +259,13 @@ LINK_IS_DOWN = (
 
 def send(row):
     """Send a row until the hub has acknowledged it; returns the number of attempts."""
-    for attempt in count(1):
+    for attempt in range(1, 101):
         try:
             car.send_message(to_message(row))
             return attempt
         except LINK_IS_DOWN:
             time.sleep(0.2)
+    raise TimeoutError("no connection for 20 seconds; does the hub run?")
 
 
 # %% [markdown]

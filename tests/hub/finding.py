@@ -22,3 +22,8 @@ def properties(event):
     """The application properties with names and texts as str."""
     text = lambda value: value.decode() if isinstance(value, bytes) else value  # noqa: E731 - for both sides
     return {text(name): text(value) for name, value in (event.properties or {}).items()}
+
+
+def body(event):
+    """The event's body as bytes."""
+    return b"".join(event.body)

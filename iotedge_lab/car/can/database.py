@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from cantools.database import Database, UnsupportedDatabaseFormatError
+from cantools.database import Database
 from cantools.database import load_string as parse
 from cantools.errors import Error
 

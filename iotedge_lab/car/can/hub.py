@@ -10,13 +10,17 @@ timestamp, identifier with SocketCAN's flags, length, kind, data. Leaves out: ar
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import selectors
 import socket
 import struct
 import threading
-from pathlib import Path
-from typing import Final, Protocol
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GREETING: Final = b"ielcan1"
 """Begins what either side says first; a byte of flags follows."""
@@ -35,7 +39,10 @@ MISSED: Final = 2
 QUEUE: Final = 4096
 """Frames that wait for one participant, beyond what its socket holds; what comes then is dropped."""
 MOST_PARTICIPANTS: Final = 64
+LAST_TURNS: Final = 64
+"""How often, at the end, is looked for frames that were sent but not yet passed on."""
 _CHUNK: Final = RECORD.size * 2048
+_NO_FILES: Final = 0.05  # s to wait where the process may open no more files
 
 
 class Lock(Protocol):
@@ -96,7 +103,8 @@ class BusHub:
         self._participants: dict[socket.socket, _Participant] = {}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            path.unlink(missing_ok=True)
+            if path.is_socket():  # anything else is a file of the user's: bind fails, and it stays
+                path.unlink()
             self._listener.bind(os.fspath(path))
             path.chmod(0o600)
             self._listener.listen(MOST_PARTICIPANTS)
@@ -126,7 +134,9 @@ class BusHub:
         try:
             while not self._closing:
                 self._turn(None)
-            self._turn(0.0)
+            for _ in range(LAST_TURNS):
+                if not self._turn(0.0):
+                    break
         finally:
             # The socket goes before the lock: who gets the lock finds nothing of ours.
             with contextlib.suppress(OSError):
@@ -136,20 +146,25 @@ class BusHub:
                 sock.close()
             self._lock.release()
 
-    def _turn(self, timeout: float | None) -> None:
-        """Wait for something, read what there is, pass it on."""
+    def _turn(self, timeout: float | None) -> bool:
+        """Wait for something, read what there is, pass it on; whether anything was read."""
+        found = False
         for key, events in self._selector.select(timeout):
             if key.fileobj is self._listener:
                 self._accept()
             elif isinstance(key.data, _Participant) and events & selectors.EVENT_READ:
+                found = True
                 self._read(key.data)
         for participant in list(self._participants.values()):
             self._write(participant)
+        return found
 
     def _accept(self) -> None:
         try:
             sock, _ = self._listener.accept()
-        except OSError:  # gone again, or no more files: the next turn tries anew
+        except OSError as error:  # gone again, or no more files: the next turn tries anew
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                time.sleep(_NO_FILES)
             return
         if len(self._participants) >= MOST_PARTICIPANTS:
             sock.close()

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from iotedge_lab.car.vehicle import Motion
 
-    from iotedge_lab.car.vehicle import Motion
-
 LINES: Final = (
     "Latitude", "Longitude", "TripDistance", "VehicleSpeed", "SteeringAngle", "ThrottlePosition", "EngineSpeed",
     "LateralAcceleration", "LongitudinalAcceleration", "BrakeForce",
@@ -86,7 +84,9 @@ def wall_of(text: str) -> int | None:
 
 def text_of(wall: int) -> str:
     """The text of a row's `time`: YYYY-MM-DD hh:mm:ss.ffffff; what lies before 1970 or after 2149 is held there."""
-    return (_EPOCH + timedelta(microseconds=min(max(wall, 0), (LAST_DAY + 1) * DAY))).isoformat(" ", "microseconds")
+    return (_EPOCH + timedelta(microseconds=min(max(wall, 0), (LAST_DAY + 1) * DAY))).isoformat(
+        " ", "microseconds"
+    )
 
 
 def _of_motion(trip: Trip) -> Iterator[Moment]:

@@ -1,4 +1,4 @@
-""" "CAN Bus Connect": reads the bus and makes rows of it, one a second or as many as asked for.
+"""The reader, "CAN Bus Connect": hears the bus and makes rows of it, one a second or as many as asked for.
 
 Keeps the latest value of each signal. Each time the car's own clock (TripTime, the last frame of a moment) reaches
 the next row's time, the latest values become a `CarRow`: sample and hold, nothing is averaged. By the car's clock and

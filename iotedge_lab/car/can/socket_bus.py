@@ -27,9 +27,12 @@ from typing import TYPE_CHECKING, Final
 import can
 
 from iotedge_lab.car.can.hub import FRAME, GREETING, MISSED, OWN_FRAME, RECORD, WANTS_OWN, BusHub
+from iotedge_lab.clock import SystemClock
 
 if TYPE_CHECKING:
     from can.typechecking import AutoDetectedConfig, CanFilters
+
+    from iotedge_lab.clock import Clock
 
 LONGEST_PATH: Final = 103
 """Bytes in a unix socket's path: 107 with Linux, 103 with macOS."""
@@ -63,6 +66,7 @@ class SocketBus(can.BusABC):
         *,
         receive_own_messages: bool = False,
         preserve_timestamps: bool = False,
+        clock: Clock | None = None,
         **kwargs: object,
     ) -> None:
         """Join the bus, or begin it. When this returns, the participant gets whatever others send from then on.
@@ -77,6 +81,7 @@ class SocketBus(can.BusABC):
                 "interface `virtual`; between processes run the lab in WSL or in the devcontainer."
             )
         self._path = _checked(Path(channel))
+        self._clock = clock or SystemClock()
         self._flags = WANTS_OWN if receive_own_messages else 0
         self._preserve = preserve_timestamps
         self._hub: BusHub | None = None
@@ -86,7 +91,6 @@ class SocketBus(can.BusABC):
         self._received: collections.deque[can.Message] = collections.deque()
         self.missed = 0
         self.rejoined = 0
-        self._old: list[socket.socket] = []
         self._out = self._in = self._join()
         self.channel_info = f"iotedge_lab bus {self._path.name}"
         super().__init__(channel=os.fspath(self._path), can_filters=can_filters, **kwargs)
@@ -102,28 +106,28 @@ class SocketBus(can.BusABC):
             )
         number = msg.arbitration_id
         number |= _EXTENDED * msg.is_extended_id | _REMOTE * msg.is_remote_frame | _ERROR * msg.is_error_frame
-        # The recipient needs a moment of its own machine's clock; python-can's buses stamp with it too.
-        stamp = msg.timestamp if self._preserve else time.time()
+        stamp = msg.timestamp if self._preserve else self._clock.now()
         record = RECORD.pack(stamp, number, msg.dlc, FRAME, bytes(msg.data))
-        deadline = time.monotonic() + (SEND_TIME if timeout is None else timeout)
+        deadline = self._clock.monotonic() + (SEND_TIME if timeout is None else timeout)
         with self._lock:
             sock = self._open(self._out)
-            try:
-                _write(sock, record, deadline)
-            except TimeoutError as error:
-                raise can.CanOperationError(
-                    f"The bus {self._path} takes no frames: the process that serves it is stopped or overloaded.",
-                    errno.ENOBUFS,
-                ) from error
-            except OSError:
-                self._rejoin(sock)
-                _write(self._out, record, time.monotonic() + SEND_TIME)
+            while True:
+                try:
+                    self._write(sock, record, deadline)
+                    return
+                except TimeoutError as error:
+                    raise can.CanOperationError(
+                        f"The bus {self._path} takes no frames: the process that serves it is stopped or overloaded.",
+                        errno.ENOBUFS,
+                    ) from error
+                except OSError:
+                    sock = self._rejoin(sock)
 
     def _recv_internal(self, timeout: float | None) -> tuple[can.Message | None, bool]:
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else self._clock.monotonic() + timeout
         while not self._received:
             sock = self._open(self._in)
-            if not _ready(sock, select.POLLIN, deadline):
+            if not self._ready(sock, select.POLLIN, deadline):
                 return None, False
             try:
                 chunk = sock.recv(_CHUNK)
@@ -139,6 +143,7 @@ class SocketBus(can.BusABC):
                 if sock is self._out:
                     self._rejoin(sock)
                 self._in = self._out
+                sock.close()
                 self._partial.clear()
         return self._received.popleft(), False
 
@@ -149,7 +154,7 @@ class SocketBus(can.BusABC):
             if self._closed:
                 return
             self._closed = True
-            for sock in {self._in, self._out, *self._old}:
+            for sock in {self._in, self._out}:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits in recv
                 sock.close()
@@ -198,20 +203,21 @@ class SocketBus(can.BusABC):
             )
         del self._partial[:whole]
 
-    def _rejoin(self, lost: socket.socket) -> None:
+    def _rejoin(self, lost: socket.socket) -> socket.socket:
         """The serving process is gone: join whoever serves now, or serve. With the lock held."""
         try:
             self._out = self._join()
         except can.CanInitializationError as error:
             raise can.CanOperationError(str(error)) from error
-        # What lies unread in the lost socket is still read; it is closed with the bus.
-        self._old = [lost]
+        if lost is not self._in:  # else what lies in it unread is still to be received
+            lost.close()
         self.rejoined += 1
+        return self._out
 
     def _join(self) -> socket.socket:
-        deadline = time.monotonic() + JOIN_TIME
+        deadline = self._clock.monotonic() + JOIN_TIME
         while True:
-            sock = _connected(self._path, self._flags, deadline)
+            sock = self._connected(deadline)
             if sock is not None:
                 return sock
             lock = FileLock.of(self._path)
@@ -222,12 +228,70 @@ class SocketBus(can.BusABC):
                     raise can.CanInitializationError(
                         f"No bus can be opened at {self._path}: {error.strerror}. Choose a path in a folder of yours."
                     ) from error
-            elif time.monotonic() > deadline:
+            elif self._clock.monotonic() > deadline:
                 raise can.CanInitializationError(
                     f"The bus {self._path} is served by a process that does not answer; end it, or take another path."
                 )
             else:
                 time.sleep(0.005)  # another is just beginning to serve
+
+    def _connected(self, deadline: float) -> socket.socket | None:
+        """A connection that has been greeted, None where nobody serves."""
+        path = self._path
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(max(0.001, deadline - self._clock.monotonic()))
+            sock.connect(os.fspath(path))
+            sock.sendall(GREETING + bytes([self._flags]))
+            answer = b""
+            while len(answer) <= len(GREETING):
+                part = sock.recv(len(GREETING) + 1 - len(answer))
+                if not part:
+                    raise ConnectionResetError
+                answer += part
+        except TimeoutError as error:
+            sock.close()
+            raise can.CanInitializationError(
+                f"The bus {path} is served by a process that does not answer; end it, or take another path."
+            ) from error
+        except OSError as error:
+            sock.close()
+            if error.errno in (errno.ENOTSOCK, errno.EPROTOTYPE, errno.EACCES):
+                raise can.CanInitializationError(
+                    f"{path} is something else than a bus ({error.strerror}); take another path."
+                ) from error
+            if self._clock.monotonic() > deadline:
+                raise can.CanInitializationError(f"The bus {path} lets nobody in; is it full?") from error
+            return None
+        if not answer.startswith(GREETING):
+            sock.close()
+            raise can.CanInitializationError(f"Another program listens at {path}; take another path.")
+        sock.setblocking(False)
+        return sock
+
+    def _ready(self, sock: socket.socket, event: int, deadline: float | None) -> bool:
+        """Wait until the socket can be read (or written), has ended, or the deadline is over (then False)."""
+        poller = select.poll()
+        try:
+            poller.register(sock, event)
+        except (OSError, ValueError):  # closed meanwhile: the next step says so
+            return True
+        left = None if deadline is None else max(0.0, deadline - self._clock.monotonic()) * 1000
+        return bool(poller.poll(left))
+
+    def _write(self, sock: socket.socket, record: bytes, deadline: float) -> None:
+        """All of the record. Raises TimeoutError where the bus takes none of it, OSError where it has ended."""
+        left = memoryview(record)
+        while left:
+            try:
+                left = left[sock.send(left) :]
+            except BlockingIOError:
+                # Half a record would shift all that follows: what was begun is finished.
+                if not self._ready(sock, select.POLLOUT, deadline):
+                    if len(left) < len(record):
+                        # Half a record would shift all that follows: this connection is of no more use.
+                        raise ConnectionResetError from None
+                    raise TimeoutError from None
 
 
 class FileLock:
@@ -282,61 +346,3 @@ def _checked(path: Path) -> Path:
             f"(chmod 700 {folder})."
         )
     return path
-
-
-def _connected(path: Path, flags: int, deadline: float) -> socket.socket | None:
-    """A connection that has been greeted, None where nobody serves."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.settimeout(max(0.001, deadline - time.monotonic()))
-        sock.connect(os.fspath(path))
-        sock.sendall(GREETING + bytes([flags]))
-        answer = b""
-        while len(answer) <= len(GREETING):
-            part = sock.recv(len(GREETING) + 1 - len(answer))
-            if not part:
-                raise ConnectionResetError
-            answer += part
-    except TimeoutError as error:
-        sock.close()
-        raise can.CanInitializationError(
-            f"The bus {path} is served by a process that does not answer; end it, or take another path."
-        ) from error
-    except OSError as error:
-        sock.close()
-        if error.errno in (errno.ENOTSOCK, errno.EPROTOTYPE, errno.EACCES):
-            raise can.CanInitializationError(
-                f"{path} is something else than a bus ({error.strerror}); take another path."
-            ) from error
-        if time.monotonic() > deadline:
-            raise can.CanInitializationError(f"The bus {path} lets nobody in; is it full?") from error
-        return None
-    if not answer.startswith(GREETING):
-        sock.close()
-        raise can.CanInitializationError(f"Another program listens at {path}; take another path.")
-    sock.setblocking(False)
-    return sock
-
-
-def _ready(sock: socket.socket, event: int, deadline: float | None) -> bool:
-    """Wait until the socket can be read (or written), has ended, or the deadline is over (then False)."""
-    poller = select.poll()
-    try:
-        poller.register(sock, event)
-    except (OSError, ValueError):  # closed meanwhile: the next step says so
-        return True
-    left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-    return bool(poller.poll(left))
-
-
-def _write(sock: socket.socket, record: bytes, deadline: float) -> None:
-    """All of the record. Raises TimeoutError where the bus takes none of it, OSError where it has ended."""
-    left = memoryview(record)
-    while left:
-        try:
-            left = left[sock.send(left) :]
-        except BlockingIOError:
-            # Half a record would shift all that follows: what was begun is finished.
-            begun = len(left) < len(record)
-            if not _ready(sock, select.POLLOUT, None if begun else deadline):
-                raise TimeoutError from None
