@@ -40,7 +40,8 @@ unit: $(STAMP)    ## The tests of the library
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests
 
 workbooks: $(STAMP)  ## Run the notebooks and compare with their stored outputs
-	@$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=120 notebooks
+	@$(BIN)/python -m pytest --timeout=150 --nbval --nbval-current-env \
+		--nbval-cell-timeout=120 notebooks
 
 soak: $(STAMP)    ## The long runs that `make test` leaves out
 	@$(BIN)/python -m pytest -m soak tests

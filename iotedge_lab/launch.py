@@ -123,10 +123,13 @@ def start(state: StateFolder, settings: Settings, *, until_eof: bool = False) ->
     try:
         said = json.loads(line)
     except ValueError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(2.0)  # it is on its way down; then all that it said can be read
         rest = (line + (process.stdout.read() if process.poll() is not None else "")).strip()
         child.close()
         raise HubFailed(
-            f"the hub did not start: {rest[-2000:] or 'it said nothing'} (log: {state.log_file})"
+            f"the hub did not start within {START_SECONDS:g} s: {rest[-2000:] or 'it said nothing'}. "
+            f"Its log is {state.log_file}."
         ) from None
     if "error" in said:
         child.wait()
@@ -184,11 +187,9 @@ def stop(state: StateFolder, told: HubFile) -> bool:
         return False
     with _our_own(process):
         process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except psutil.TimeoutExpired:
+        if not _gone(state):
             process.kill()
-            process.wait(STOP_SECONDS)
+            _gone(state)
     return True
 
 
@@ -199,7 +200,22 @@ def kill(state: StateFolder, told: HubFile) -> None:
         raise HubNotRunning("there is no hub to kill: it does not run.")
     with _our_own(process):
         process.kill()
-        process.wait(STOP_SECONDS)
+        if not _gone(state):
+            raise EnvironmentProblem(f"process {process.pid} was killed and still holds {state.path}.")
+
+
+def _gone(state: StateFolder) -> bool:
+    """Wait until the hub's lock is free: the kernel frees it when the process has ended.
+
+    Waiting for the process itself would not do: it stays a zombie until its parent, who may be a notebook
+    server that never asks, has heard of its end.
+    """
+    deadline = time.monotonic() + STOP_SECONDS
+    while state.locked():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _process(state: StateFolder, told: HubFile) -> psutil.Process | None:

@@ -244,6 +244,8 @@ async def _tick(hub: Hub, folder: StateFolder, stop: asyncio.Event) -> None:
             hub.tick()
         except LabError as error:
             log.warning("housekeeping: %s", error)
+        except Exception:  # a fault of ours here must not end time-outs for everybody
+            log.exception("housekeeping")
 
 
 def _stop_event(loop: asyncio.AbstractEventLoop, *, until_eof: bool) -> asyncio.Event:

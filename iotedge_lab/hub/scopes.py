@@ -94,6 +94,6 @@ def _marked(device: str) -> str:
 
 def _unmarked(mark: str) -> str:
     try:
-        return base64.urlsafe_b64decode(mark.encode()).decode()
+        return base64.b64decode(mark.encode(), b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
         raise ArgumentInvalid("the continuation token is none of this hub's; begin without one.") from error

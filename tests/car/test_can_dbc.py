@@ -1,5 +1,6 @@
 """The DBC says what the car's bus carries; the precompiled codec does what cantools does."""
 
+import math
 from collections import Counter
 
 import pytest
@@ -92,7 +93,7 @@ def test_the_dbc_tells_all():
     assert len(CAR.messages) == 10
     assert sum(message.cycle_time is not None for message in CAR.messages) == 10
     signals = [signal for message in CAR.messages for signal in message.signals]
-    assert len(signals) == 17
+    assert len(signals) == 16
     assert all(signal.comment and signal.minimum is not None for signal in signals)
     assert {signal.byte_order for signal in signals} == {"little_endian", "big_endian"}
     assert max(message.frame_id for message in CAR.messages) == CAR.get_message_by_name("TripClock").frame_id
@@ -137,7 +138,9 @@ def _agree(layout, chance):
         low, high = bounds(signal)
         raw = chance.draw(st.integers(low, high))
         wobble = 0.0 if raw in (low, high) or signal.length > 40 else chance.draw(st.floats(-0.49, 0.49))
-        values.append((raw + wobble) * signal.scale + signal.offset if wobble else raw * signal.scale + signal.offset)
+        values.append(
+            (raw + wobble) * signal.scale + signal.offset if wobble else raw * signal.scale + signal.offset
+        )
     named = dict(zip(layout.names, values, strict=True))
     data = layout.pack(values, Counter())
     assert data == layout.message.encode(named, strict=False)
@@ -156,7 +159,8 @@ def test_any_bytes_are_values_or_refused(data):
         if values is None:
             refused += 1
             assert any(
-                not (signal.minimum <= decoded[signal.name] <= signal.maximum) for signal in layout.message.signals
+                not (signal.minimum <= decoded[signal.name] <= signal.maximum)
+                for signal in layout.message.signals
             )
         else:
             assert values == [decoded[name] for name in layout.names]
@@ -190,7 +194,7 @@ def test_a_multiplexed_message_carries_what_its_switch_says():
     assert layout.unpack(bytes([0, 0x10, 0x27]))[1] == pytest.approx(100.0)
     which, first, second = layout.unpack(bytes([1, 0x10, 0x27]))
     assert (which, second) == (1, 16)
-    assert first != first
+    assert math.isnan(first)
     assert layout.unpack(bytes([9, 0, 0])) is None
 
 
@@ -214,5 +218,5 @@ def test_a_file_that_is_no_dbc(tmp_path, text, word):
 
 def test_a_dbc_that_is_not_there(tmp_path):
     """A missing file is named."""
-    with pytest.raises(DataError, match="none.dbc"):
+    with pytest.raises(DataError, match="none"):
         database.load(tmp_path / "none.dbc")

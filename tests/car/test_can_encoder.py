@@ -27,11 +27,14 @@ def decoded(each):
     return CAR.decode_message(each.arbitration_id, each.data)
 
 
-def changed(tmp_path, old, new):
-    place = tmp_path / "mine.dbc"
+def changed(tmp_path, *changes):
+    """car.dbc with each (old, new) replaced, as a learner would edit a copy."""
     text = database.CAR_DBC.read_text()
-    assert old in text
-    place.write_text(text.replace(old, new))
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    place = tmp_path / "mine.dbc"
+    place.write_text(text)
     return database.load(place)
 
 
@@ -103,8 +106,7 @@ def test_counters_count_and_go_on():
 def test_a_new_signal_gets_its_value_from_a_function(tmp_path):
     """A signal added to the DBC is sent with what the caller's function makes of the others."""
     new = NEW_SIGNAL + ' SG_ OilTemperature : 32|8@1+ (1,-40) [-40|200] "degC" Cockpit\n'
-    mine = changed(tmp_path, "EngineData: 4", "EngineData: 5")
-    mine = database.load_text(database.CAR_DBC.read_text().replace("EngineData: 4", "EngineData: 5").replace(NEW_SIGNAL, new))
+    mine = changed(tmp_path, ("EngineData: 4", "EngineData: 5"), (NEW_SIGNAL, new))
     extra = {"OilTemperature": lambda values: 60 + values["EngineSpeed"] / 100}
     sent = next(iter(frames([row(0.0)], mine, extra=extra)))
     assert mine.decode_message(sent.arbitration_id, sent.data)["OilTemperature"] == 70
@@ -123,21 +125,21 @@ def test_a_known_signal_can_be_replaced():
 
 def test_a_start_value_serves_where_there_is_no_other(tmp_path):
     """A GenSigStartValue in the DBC is what is sent for a signal that nothing else gives."""
-    text = database.CAR_DBC.read_text().replace("EngineData: 4", "EngineData: 5")
-    text = text.replace(NEW_SIGNAL, NEW_SIGNAL + ' SG_ Fuel : 32|8@1+ (0.5,0) [0|100] "%" Cockpit\n')
-    text = text.replace('BA_DEF_DEF_ "BusType"', 'BA_DEF_ SG_ "GenSigStartValue" INT 0 255;\nBA_DEF_DEF_ "GenSigStartValue" 0;\nBA_DEF_DEF_ "BusType"')
-    text = text.replace('BA_ "BusType"', 'BA_ "GenSigStartValue" SG_ 165 Fuel 90;\nBA_ "BusType"')
-    place = tmp_path / "fuel.dbc"
-    place.write_text(text)
-    mine = database.load(place)
+    mine = changed(
+        tmp_path,
+        ("EngineData: 4", "EngineData: 5"),
+        (NEW_SIGNAL, NEW_SIGNAL + ' SG_ Fuel : 32|8@1+ (0.5,0) [0|100] "%" Cockpit\n'),
+        ('BA_DEF_ "Baud', 'BA_DEF_ SG_ "GenSigStartValue" INT 0 255;\nBA_DEF_ "Baud'),
+        ('BA_ "Baud', 'BA_ "GenSigStartValue" SG_ 165 Fuel 90;\nBA_ "Baud'),
+    )
     sent = next(iter(frames([row(0.0)], mine)))
     assert mine.decode_message(sent.arbitration_id, sent.data)["Fuel"] == 45.0
 
 
 def test_what_is_missing_is_said(tmp_path):
     """A message without a cycle time and an extra without a signal are refused with what to do."""
-    mine = changed(tmp_path, 'BA_ "GenMsgCycleTime" BO_ 416 20;\n', "")
-    with pytest.raises(UsageError, match="Transmission has no cycle time.*BO_ 416"):
+    mine = changed(tmp_path, ('BA_ "GenMsgCycleTime" BO_ 416 20;\n', ""))
+    with pytest.raises(UsageError, match=r"Transmission has no cycle time.*BO_ 416"):
         Encoder(mine)
     with pytest.raises(UsageError, match="no signal Altitude"):
         Encoder(extra={"Altitude": lambda values: 0.0})
@@ -166,7 +168,11 @@ def test_no_rows_give_no_frames():
 
 def test_two_rows_of_one_moment_count_as_one():
     """A merged recording may repeat a time; the first row of it is sent."""
-    sent = [decoded(each)["VehicleSpeed"] for each in frames([row(0.0), row(0.0, 99.0)]) if each.arbitration_id == 209]
+    sent = [
+        decoded(each)["VehicleSpeed"]
+        for each in frames([row(0.0), row(0.0, 99.0)])
+        if each.arbitration_id == 209
+    ]
     assert sent == [pytest.approx(10.0)]
 
 

@@ -206,7 +206,9 @@ def test_an_old_or_foreign_token_may_not(lab, edge):
     """The signature and the end of the token count here as everywhere."""
     caller = Caller(lab, edge)
     leaf = Caller(lab, "leaf").token
-    for token in (caller.token.replace("sig=", "sig=A"), caller.token[: caller.token.index("&se=")] + "&se=1", leaf, ""):
+    forged = caller.token.replace("sig=", "sig=A")
+    ended = caller.token[: caller.token.index("&se=")] + "&se=1"
+    for token in (forged, ended, leaf, ""):
         caller.token = token
         assert caller.call("GET", "/devices/edge/modules").status_code == 401
 

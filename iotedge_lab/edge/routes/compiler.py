@@ -228,7 +228,7 @@ class Compiler:
                 if not isinstance(value, float):
                     return UNDEFINED
                 total = operation(total, value)
-            return total if total == total else UNDEFINED  # noqa: PLR0124  NaN
+            return total if total == total else UNDEFINED
 
         kind = Type.ANY if any(operand.type is Type.ANY for operand in operands) else Type.NUMBER
         return self._made(kind, evaluate, start, operands)
@@ -387,7 +387,7 @@ def condition(node: Node) -> Callable[[RoutedMessage], bool]:
     return lambda message: evaluate(message) is True
 
 
-def _text_equals(first: Evaluate, fixed: str, equal: bool) -> Evaluate:  # noqa: FBT001  chosen once, at compiling
+def _text_equals(first: Evaluate, fixed: str, equal: bool) -> Evaluate:
     """The commonest condition of all, `property = 'text'`, in one step."""
 
     def evaluate(message: RoutedMessage) -> Value:
@@ -441,7 +441,7 @@ def _near(name: str) -> tuple[str, ...]:
 def _divided(left: float, right: float) -> float:
     if right != 0:
         return left / right
-    if left == 0 or left != left:  # noqa: PLR0124  NaN
+    if left == 0 or left != left:
         return math.nan
     return math.copysign(math.inf, left) * math.copysign(1.0, right)
 

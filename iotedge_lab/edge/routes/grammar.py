@@ -13,10 +13,9 @@ reading after the sink, this one refuses what follows it: a WHERE at the end wou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
+from typing import Final, TYPE_CHECKING
 
 from lark import Lark, Token, UnexpectedToken
 from lark.exceptions import VisitError
@@ -26,8 +25,11 @@ from iotedge_lab.edge.errors import RouteError
 from iotedge_lab.edge.routes import places
 from iotedge_lab.edge.routes.compiler import Compiler, Node, condition
 from iotedge_lab.edge.routes.lexer import RouteLexer, unescaped
-from iotedge_lab.edge.routes.message import RoutedMessage
 from iotedge_lab.edge.routes.places import SOURCES, UPSTREAM, Endpoint, Source, Upstream
+
+if TYPE_CHECKING:
+    from iotedge_lab.edge.routes.message import RoutedMessage
+    from collections.abc import Callable, Iterable, Sequence
 
 MAX_LENGTH: Final = 4096
 """Characters of a route: what a text in a twin may have (iot-hub-devguide-device-twins, value size)."""
@@ -223,10 +225,41 @@ class _Maker(Transformer_NonRecursive[Token, Route]):
 _SINKS: Final = (UPSTREAM, 'BrokeredEndpoint("/modules/{module}/inputs/{input}")')
 
 _VALUES: Final = frozenset(
-    "STRING INTEGER HEX REAL TRUE FALSE NULL UNDEFINED NOT LBRACE MINUS NAME SYS_PROP LPAR".split()
+    {
+        "STRING",
+        "INTEGER",
+        "HEX",
+        "REAL",
+        "TRUE",
+        "FALSE",
+        "NULL",
+        "UNDEFINED",
+        "NOT",
+        "LBRACE",
+        "MINUS",
+        "NAME",
+        "SYS_PROP",
+        "LPAR",
+    }
 )
 _OPERATORS: Final = frozenset(
-    "EQ NE LT LE GT GE AND OR PLUS MINUS CONCAT STAR SLASH PERCENT COALESCE".split()
+    {
+        "EQ",
+        "NE",
+        "LT",
+        "LE",
+        "GT",
+        "GE",
+        "AND",
+        "OR",
+        "PLUS",
+        "MINUS",
+        "CONCAT",
+        "STAR",
+        "SLASH",
+        "PERCENT",
+        "COALESCE",
+    }
 )
 _WORDS: Final = {
     "SLASH": "'/'",

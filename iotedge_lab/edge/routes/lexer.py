@@ -1,6 +1,6 @@
-"""Tokens of a route. The longest match counts, as in the runtime's lexer, and names may hold nearly everything.
+r"""Tokens of a route. The longest match counts, as in the runtime's lexer, and names may hold nearly everything.
 
-A name ends only at white space and at `( ) < > @ , ; : \\ " / [ ] ? = { }`. So `temp-1` is one name, and so are
+A name ends only at white space and at `( ) < > @ , ; : \ " / [ ] ? = { }`. So `temp-1` is one name, and so are
 `3+4`, `temp!` in `temp!='x'` and `a||b`: the runtime reads them so and the condition then quietly never matches.
 Those that can hardly be meant are refused here, with the advice to put spaces around operators.
 

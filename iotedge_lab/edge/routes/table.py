@@ -7,13 +7,15 @@ the open-source edgeHub and "Priority and time-to-live" (learn.microsoft.com, Io
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TYPE_CHECKING
 
-from iotedge_lab.edge.routes.grammar import Route
-from iotedge_lab.edge.routes.message import RoutedMessage
-from iotedge_lab.edge.routes.places import Endpoint
+
+if TYPE_CHECKING:
+    from iotedge_lab.edge.routes.message import RoutedMessage
+    from iotedge_lab.edge.routes.places import Endpoint
+    from iotedge_lab.edge.routes.grammar import Route
+    from collections.abc import Iterator, Mapping
 
 DEFAULT_PRIORITY: Final = 2_000_000_000
 """The priority of a route that names none: after all that do (0 to 9, 0 first). The runtime's number."""
@@ -34,8 +36,10 @@ class RouteEntry:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One endpoint that a message goes to. `name` is the route that counted. There is a queue for each
-    endpoint and priority."""
+    """One endpoint that a message goes to, and in which of its queues: there is one for each priority.
+
+    `name` is the route that counted.
+    """
 
     endpoint: Endpoint
     priority: int
@@ -75,7 +79,9 @@ class RouteTable:
         for entry in candidates:
             route = entry.route
             if route.endpoint not in made and (route.test is None or route.test(message)):
-                made[route.endpoint] = Delivery(route.endpoint, entry.priority, entry.time_to_live, entry.name)
+                made[route.endpoint] = Delivery(
+                    route.endpoint, entry.priority, entry.time_to_live, entry.name
+                )
         return list(made.values())
 
     def _candidates(self, key: tuple[str | None, str | None, bool], path: str) -> tuple[RouteEntry, ...]:

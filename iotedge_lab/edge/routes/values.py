@@ -64,10 +64,10 @@ def fits(expected: Type, given: Type) -> bool:
 
 def defined(value: Value) -> bool:
     """Whether a value is defined. NaN is how undefined shows among numbers."""
-    return value is not UNDEFINED and value == value  # noqa: PLR0124  NaN is what differs from itself
+    return value is not UNDEFINED and value == value
 
 
-def rank(value: float | str | bool | None) -> int:  # noqa: FBT001  a bool is one of the language's values
+def rank(value: float | str | bool | None) -> int:
     """The place of a value's type in the order of types."""
     if value is True or value is False:
         return 1
@@ -92,7 +92,7 @@ def order(left: Value, right: Value) -> int | None:
         return 0 if left == right else None  # NaN
     if isinstance(left, str) and isinstance(right, str):
         return -1 if left < right else int(left > right)
-    if left != left or right != right:  # noqa: PLR0124  NaN against another type
+    if left != left or right != right:
         return None
     place, other = rank(left), rank(right)
     if place != other:
