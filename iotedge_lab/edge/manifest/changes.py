@@ -8,9 +8,9 @@ agent's planner (learn.microsoft.com, IoT Edge, iot-edge-runtime).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from iotedge_lab.edge.manifest.model import AgentConfig, HubConfig, ModuleSpec, Status
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

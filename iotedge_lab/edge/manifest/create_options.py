@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from iotedge_lab.edge.errors import MountRefused
 from iotedge_lab.edge.manifest.mounts import Mount, inner_path, parse_bind, resolve_mounts, shared_folder

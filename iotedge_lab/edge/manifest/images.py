@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from iotedge_lab.edge.errors import UnknownImage
 from iotedge_lab.errors import UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 _ARCHITECTURE: Final = re.compile(
     r"[-.](?:(?:linux|windows)[-.])?(?:amd64|x64|x86_64|arm32v7|arm64v8|arm64|aarch64|arm)(?:[-.]debug)?$|[-.]debug$"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from iotedge_lab.edge.manifest.create_options import CreateOptions
 from iotedge_lab.edge.routes.table import RouteEntry, RouteTable

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from iotedge_lab.edge.errors import MountRefused
 

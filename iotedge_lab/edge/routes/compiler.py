@@ -228,7 +228,7 @@ class Compiler:
                 if not isinstance(value, float):
                     return UNDEFINED
                 total = operation(total, value)
-            return total if total == total else UNDEFINED
+            return UNDEFINED if math.isnan(total) else total
 
         kind = Type.ANY if any(operand.type is Type.ANY for operand in operands) else Type.NUMBER
         return self._made(kind, evaluate, start, operands)
@@ -441,7 +441,7 @@ def _near(name: str) -> tuple[str, ...]:
 def _divided(left: float, right: float) -> float:
     if right != 0:
         return left / right
-    if left == 0 or left != left:
+    if left == 0 or math.isnan(left):
         return math.nan
     return math.copysign(math.inf, left) * math.copysign(1.0, right)
 

@@ -69,7 +69,7 @@ def _number(operation: Callable[..., float]) -> Callable[..., Value]:
             if not isinstance(value, float):
                 return UNDEFINED
         result = operation(*values)
-        return result if result == result else UNDEFINED
+        return UNDEFINED if math.isnan(result) else result
 
     return guarded
 

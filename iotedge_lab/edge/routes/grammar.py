@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lark import Lark, Token, UnexpectedToken
 from lark.exceptions import VisitError
@@ -28,8 +28,9 @@ from iotedge_lab.edge.routes.lexer import RouteLexer, unescaped
 from iotedge_lab.edge.routes.places import SOURCES, UPSTREAM, Endpoint, Source, Upstream
 
 if TYPE_CHECKING:
-    from iotedge_lab.edge.routes.message import RoutedMessage
     from collections.abc import Callable, Iterable, Sequence
+
+    from iotedge_lab.edge.routes.message import RoutedMessage
 
 MAX_LENGTH: Final = 4096
 """Characters of a route: what a text in a twin may have (iot-hub-devguide-device-twins, value size)."""

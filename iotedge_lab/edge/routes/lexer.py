@@ -81,7 +81,7 @@ class RouteLexer(Lexer):
     def __init__(self, lexer_conf: LexerConf) -> None:
         """`lexer_conf` is lark's description of the terminals; the rules stand in this module."""
 
-    def lex(self, lexer_state: LexerState, parser_state: Any) -> Iterator[Token]:
+    def lex(self, lexer_state: LexerState, parser_state: Any) -> Iterator[Token]:  # noqa: ARG002  lark's signature
         """Give the tokens one by one; `parser_state` is not looked at."""
         return tokens(str(lexer_state.text.text))
 

@@ -8,14 +8,14 @@ the open-source edgeHub and "Priority and time-to-live" (learn.microsoft.com, Io
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, TYPE_CHECKING
-
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from iotedge_lab.edge.routes.grammar import Route
     from iotedge_lab.edge.routes.message import RoutedMessage
     from iotedge_lab.edge.routes.places import Endpoint
-    from iotedge_lab.edge.routes.grammar import Route
-    from collections.abc import Iterator, Mapping
 
 DEFAULT_PRIORITY: Final = 2_000_000_000
 """The priority of a route that names none: after all that do (0 to 9, 0 first). The runtime's number."""

@@ -18,6 +18,7 @@ Rules that surprise, all of them the runtime's:
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -62,9 +63,14 @@ def fits(expected: Type, given: Type) -> bool:
     )
 
 
+def is_nan(value: Value) -> bool:
+    """Whether a value is the number that is none."""
+    return isinstance(value, float) and math.isnan(value)
+
+
 def defined(value: Value) -> bool:
     """Whether a value is defined. NaN is how undefined shows among numbers."""
-    return value is not UNDEFINED and value == value
+    return value is not UNDEFINED and not is_nan(value)
 
 
 def rank(value: float | str | bool | None) -> int:
@@ -92,7 +98,7 @@ def order(left: Value, right: Value) -> int | None:
         return 0 if left == right else None  # NaN
     if isinstance(left, str) and isinstance(right, str):
         return -1 if left < right else int(left > right)
-    if left != left or right != right:
+    if is_nan(left) or is_nan(right):
         return None
     place, other = rank(left), rank(right)
     if place != other:
