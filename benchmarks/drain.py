@@ -26,11 +26,12 @@ def run(setting: Setting, say: Callable[[str], None]) -> list[Row]:
         each = count // DEVICES
         job = {**hub.to(), "tag": "d", "size": SIZE, "each": each, "in_flight": 500, "clients": clients}
         work("raw_sender", job)
-        for what, partitions, prefetch in (
+        ways: list[tuple[str, list[str] | None, int]] = [
             ("a client for each of 2 partitions, prefetch 1,000", ["0", "1"], 1000),
             ("one client for both, prefetch 3,000", None, 3000),
             ("one client for both, its default prefetch of 300", None, 300),
-        ):
+        ]
+        for what, partitions, prefetch in ways[: setting.count(3, 1)]:
             before = hub.usage().cpu
             told = work(
                 "event_reader",

@@ -219,11 +219,17 @@ class Lab:
             client.call("POST", "/lab/reset")
             return count
         query = {"query": f"SELECT deviceId FROM devices WHERE is_defined(tags.{TAG})"}
-        deleted = 0
-        while found := client.call("POST", "/devices/query", query):
-            for row in found:
+        deleted, seen = 0, set[str]()
+        # The service's index is behind by seconds: it still names devices that are gone, so a page with no new
+        # one is the end.
+        many = {"x-ms-max-item-count": "1000"}
+        while found := {
+            row["deviceId"] for row in client.call("POST", "/devices/query", query, headers=many)
+        } - seen:
+            seen |= found
+            for device in sorted(found):
                 try:
-                    client.call("DELETE", f"/devices/{quote(row['deviceId'])}", headers={"If-Match": "*"})
+                    client.call("DELETE", f"/devices/{quote(device)}", headers={"If-Match": "*"})
                     deleted += 1
                 except RestError as error:
                     if error.http_status != 404:

@@ -6,8 +6,6 @@ as narrowly as pytest can say it. They stand here and not in pyproject.toml, bec
 
 import pytest
 
-pytest_plugins = ["pytester"]
-
 _VENDORS_WARNINGS = (
     # azure-iot-device 2.14 asks for TLS 1.2 by the constant that Python 3.10 deprecated.
     r"ignore:ssl\.PROTOCOL_TLSv1_2 is deprecated:DeprecationWarning:azure\.iot\.device",

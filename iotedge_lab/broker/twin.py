@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Any, Final
 
 from iotedge_lab.errors import ArgumentInvalid
@@ -166,7 +167,7 @@ def _check_level(level: Mapping[str, Any], path: str, depth: int) -> None:
         raise ArgumentInvalid(f"{path!r} is more than {DEPTH_LIMIT} levels deep.")
     for key, value in level.items():
         where = f"{path}.{key}" if path else key
-        if not key or len(key.encode()) > KEY_LIMIT or not _FORBIDDEN.isdisjoint(key):
+        if not key or not _FORBIDDEN.isdisjoint(key) or _bytes(key, where) > KEY_LIMIT:
             raise ArgumentInvalid(
                 f"{where[:80]!r} is no name for a property: 1 to {KEY_LIMIT} bytes without '.', '$', blanks and "
                 "control characters."
@@ -183,10 +184,19 @@ def _check_value(value: Any, where: str, depth: int) -> None:
         for number, item in enumerate(value):
             _check_value(item, f"{where}[{number}]", depth + 1)
     elif isinstance(value, str):
-        if len(value.encode("utf-8", "surrogatepass")) > TEXT_LIMIT:
+        if _bytes(value, where) > TEXT_LIMIT:
             raise ArgumentInvalid(f"{where!r} holds a text of over {TEXT_LIMIT} bytes.")
     elif isinstance(value, int) and not isinstance(value, bool) and not _LEAST <= value <= _MOST:
-        raise ArgumentInvalid(f"{where!r} is {value}; whole numbers go from {_LEAST} to {_MOST}.")
+        raise ArgumentInvalid(f"{where!r} is out of range: whole numbers go from {_LEAST} to {_MOST}.")
+    elif isinstance(value, float) and not isfinite(value):
+        raise ArgumentInvalid(f"{where!r} is {value}, which JSON does not know.")
+
+
+def _bytes(text: str, where: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:  # JSON can write half a surrogate pair; UTF-8 cannot
+        raise ArgumentInvalid(f"{where[:80]!a} holds half a surrogate pair, which is no text.") from None
 
 
 def check_depth(values: Json) -> None:

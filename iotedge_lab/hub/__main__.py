@@ -30,6 +30,7 @@ def main() -> int:
         background=True,
         until_eof=asked.until_eof,
     )
+    os.umask(0o077)  # whatever this process writes, rotated logs as well, is for its owner alone
     # The parent waits for one line on a copy of standard output; the original goes nowhere from now on.
     ready = os.fdopen(os.dup(1), "w", encoding="utf-8")
     quiet = os.open(os.devnull, os.O_WRONLY)

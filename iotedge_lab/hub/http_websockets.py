@@ -1,7 +1,7 @@
 """MQTT and AMQP over WebSocket, on the HTTPS port and on 443.
 
-`/$iothub/websocket` speaks MQTT (subprotocol `mqtt`), `/$servicebus/websocket/` speaks AMQP (subprotocol
-`AMQPWSB10`). Who may connect is decided inside, as over plain TLS.
+`/$iothub/websocket` speaks what the client's subprotocol asks for: `mqtt`, or `AMQPWSB10` as the service SDKs for
+Node and .NET do. `/$servicebus/websocket/` speaks AMQP. Who may connect is decided inside, as over plain TLS.
 """
 
 from __future__ import annotations
@@ -15,22 +15,27 @@ from iotedge_lab.serve.client_certificates import certificates_of
 from iotedge_lab.serve.sniffing import ConnectionInfo
 from iotedge_lab.serve.websocket import serve
 
+_AMQP = "AMQPWSB10"
+
 
 def routes() -> list[web.RouteDef]:
     """The routes of this part."""
     return [
-        web.get("/$iothub/websocket", _mqtt),
+        web.get("/$iothub/websocket", _either),
         web.get("/$servicebus/websocket", _amqp),
         web.get("/$servicebus/websocket/", _amqp),
     ]
 
 
-async def _mqtt(request: web.Request) -> web.WebSocketResponse:
+async def _either(request: web.Request) -> web.WebSocketResponse:
+    asked = ",".join(request.headers.getall("Sec-WebSocket-Protocol", []))
+    if _AMQP.lower() in (name.strip().lower() for name in asked.split(",")):
+        return await _amqp(request)
     return await serve(request, "mqtt", lambda: MqttFront(request.app[HUB], _info(request)))
 
 
 async def _amqp(request: web.Request) -> web.WebSocketResponse:
-    return await serve(request, "AMQPWSB10", lambda: AmqpFront(request.app[HUB], _info(request)))
+    return await serve(request, _AMQP, lambda: AmqpFront(request.app[HUB], _info(request)))
 
 
 def _info(request: web.Request) -> ConnectionInfo:

@@ -14,7 +14,8 @@ What this rests on, and what is checked before anything is touched:
 - After that a handshake in memory, with a certificate nobody knows, must succeed.
 
 Where one of these does not hold no certificate is asked for, and `accept_any_certificate` says why. Clients
-that show none are served as before: the callback is called only when there is a certificate to judge.
+that show none are served as before: the callback is called only when there is a certificate to judge. A TLS
+session is not resumed on such a server: resuming would leave out the issuers that the client sent.
 
 Left out: telling clients which authorities are known (the list in the request is empty: "any"), and
 certificates over clear text, of course.
@@ -47,6 +48,8 @@ _KNOWN_LAYOUTS: Final = (
     (3, 14),
 )  # the first and the last CPython whose `PySSLContext` was looked at
 _FLIGHTS: Final = 6  # turns that a handshake in memory takes at most, with room to spare
+_SET_SESSION_CACHE_MODE: Final = 44  # SSL_CTRL_SET_SESS_CACHE_MODE of ssl.h
+_SESSION_CACHE_OFF: Final = 0
 _Verify = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 
 
@@ -90,12 +93,13 @@ def chain_of(tls: ssl.SSLObject | ssl.SSLSocket) -> tuple[bytes, ...]:
     if own is None:
         return ()
     if sys.version_info >= (3, 13):
-        return tuple(tls.get_unverified_chain())
-    inner: Any = getattr(tls, "_sslobj", None)  # public from 3.13 on
-    try:
-        sent = [bytes(_der(each)) for each in inner.get_unverified_chain()]
-    except AttributeError:
-        sent = []
+        sent = list(tls.get_unverified_chain() or ())
+    else:
+        inner: Any = getattr(tls, "_sslobj", None)  # public from 3.13 on
+        try:
+            sent = [_der(each) for each in inner.get_unverified_chain() or ()]
+        except AttributeError:
+            sent = []
     return tuple(sent) if own in sent[:1] else (own, *sent)
 
 
@@ -119,15 +123,20 @@ def _install(context: ssl.SSLContext) -> None:
         )
     library = _openssl()
     try:
-        install = library.SSL_CTX_set_cert_verify_callback
+        install, control = library.SSL_CTX_set_cert_verify_callback, library.SSL_CTX_ctrl
     except AttributeError:
         raise EnvironmentProblem("OpenSSL's functions cannot be reached in this Python.") from None
     install.argtypes = [ctypes.c_void_p, _Verify, ctypes.c_void_p]
     install.restype = None
+    control.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p]
+    control.restype = ctypes.c_long
     pointer = ctypes.c_void_p.from_address(id(context) + object.__basicsize__).value
     if not pointer or pointer % ctypes.sizeof(ctypes.c_void_p):
         raise EnvironmentProblem("the TLS context of this Python has another layout.")
     install(pointer, _take_any, None)
+    # A session that is resumed (TLS 1.2; Node does so) brings the certificate again and not its issuers.
+    control(pointer, _SET_SESSION_CACHE_MODE, _SESSION_CACHE_OFF, None)
+    context.options |= ssl.OP_NO_TICKET
 
 
 def _openssl() -> ctypes.CDLL:

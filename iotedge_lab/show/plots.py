@@ -1,13 +1,16 @@
-"""Pictures of a drive: speed over time, engine speed over road speed, the route.
+"""Pictures of a drive (speed over time, engine speed over road speed, the route) and of messages' arrival.
 
-Each takes a frame in the columns of the car's data, under the file's headers or under the short names that a
-message carries, and gives back a `Picture` whose alt text says what was found, in numbers taken from the
-frame. A user's own car.csv is as good as ours. Units are the data's (see `iotedge_lab.car.rows.COLUMNS`).
+A drive comes as a frame in the columns of the car's data, under the file's headers or under the short names
+that a message carries; a user's own car.csv is as good as ours. Arrivals come as times. Each function gives
+back a `Picture` whose alt text says what was found, in numbers taken from the data. Units are the data's (see
+`iotedge_lab.car.rows.COLUMNS`).
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
+from statistics import median
 from typing import TYPE_CHECKING
 
 from iotedge_lab.car.rows import COLUMNS
@@ -16,6 +19,7 @@ from iotedge_lab.show.picture import Picture, figure, picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from pandas import DataFrame, Series
 
@@ -126,3 +130,30 @@ def route_map(frame: DataFrame) -> Picture:
             f"Map: the route of the drive, {miles:.1f} miles, coloured by speed from {speed.min():.0f} "
             f"to {speed.max():.0f} mph, with a circle at its start and a cross at its end.",
         )
+
+
+def arrivals(times: Sequence[datetime]) -> Picture:
+    """The messages' numbers over the seconds since the first: the steeper, the closer together they came.
+
+    Raises `DataError` for fewer than four times: a change of pace needs two gaps on each side.
+    """
+    if len(times) < 4:
+        raise DataError(f"{len(times)} messages show no pace; wait until at least 4 have arrived")
+    ordered = sorted(times)
+    seconds = [(time - ordered[0]).total_seconds() for time in ordered]
+    gaps = [later - earlier for earlier, later in pairwise(seconds)]
+    few = max(1, len(gaps) // 6)
+    first, last = median(gaps[:few]), median(gaps[-few:])
+    found = "they come at an even pace"
+    if first > 2 * last:
+        found = "at the end they come more than twice as fast as at the start"
+    elif last > 2 * first:
+        found = "at the end they come more than twice as slowly as at the start"
+    with figure() as drawn:
+        axes = drawn.subplots()
+        numbers = range(1, len(seconds) + 1)
+        axes.plot(seconds, numbers, linewidth=0.8, alpha=0.5)
+        axes.scatter(seconds, numbers, s=22, zorder=2)
+        axes.set(xlabel="time since the first message (s)", ylabel="messages (number)", ylim=(0, None))
+        axes.set_title(found[0].upper() + found[1:], fontsize=9.5, loc="left")
+        return picture(drawn, f"Dots: {len(seconds)} messages over time; {found}.")

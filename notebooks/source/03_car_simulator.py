@@ -11,8 +11,8 @@
 # - read the messages back, by partition, from any place
 # - kill the hub while the car is sending, and count what is lost
 #
-# **Before you start**: a local hub runs once you have opened the lab (`make lab`). About 25 minutes.
-# Works offline: yes.
+# **Before you start**: `make lab` has installed everything and opened this page;
+# [02 IoT Hub setup](02_iot_hub_setup.ipynb) explains the hub. About 25 minutes. Works offline: yes.
 
 # %%
 import logging
@@ -24,6 +24,7 @@ from itertools import islice
 from azure.eventhub import EventHubConsumerClient
 from azure.iot.device import IoTHubDeviceClient, Message, exceptions
 from azure.iot.hub import IoTHubRegistryManager
+from azure.iot.hub.models import Twin
 
 from iotedge_lab import Lab
 from iotedge_lab.car import drives
@@ -103,14 +104,14 @@ print(f"at 10 a second: {gigabytes_per_day(size, 10):.3f} GB a day")
 #
 # ## A device
 #
-# A hub speaks only to devices that it knows. Registering one creates its two keys.
+# A hub speaks only to devices that it knows. Registering one creates its two keys; the tag lets `lab.reset()` find
+# the device again.
 
 # %%
 registry = IoTHubRegistryManager.from_connection_string(lab.service_connection_string)
 device = registry.create_device_with_sas("car-1", None, None, "enabled")
-print(
-    device.device_id, device.status, device.connection_state, device.authentication.type
-)
+registry.update_twin("car-1", Twin(tags={"iotedgeLab": True}))
+print(device.device_id, device.status, device.connection_state, device.authentication.type)
 
 # %% [markdown]
 # Now the other side: the car. It knows its own connection string and nothing else. **Predict:** what will the
@@ -134,9 +135,7 @@ print(registry.get_device("car-1").connection_state)
 # %% exercise="to_message"
 def to_message(row):
     """One row of the drive as a message; hard braking carries a property."""
-    message = Message(
-        row.to_json(), content_encoding="utf-8", content_type="application/json"
-    )
+    message = Message(row.to_json(), content_encoding="utf-8", content_type="application/json")
     message.custom_properties["driveId"] = "drive-1"
     # >>> solution
     # stub: ...  # hint: if row.acceleration_gs ...
@@ -200,9 +199,7 @@ with EventHubConsumerClient.from_connection_string(
     eventhub_name=lab.events_name,
 ) as consumer:
     partitions = consumer.get_partition_ids()
-received = {
-    partition: read(partition, starting_position=began) for partition in partitions
-}
+received = {partition: read(partition, starting_position=began) for partition in partitions}
 {partition: len(events) for partition, events in received.items()}
 
 # %% [markdown]
@@ -212,14 +209,10 @@ received = {
 # %%
 home = max(received, key=lambda partition: len(received[partition]))
 log = tables.events(received[home], properties=["driveId", "alert"])
-tables.first_rows(
-    log, note=f"{(log['alert'] == 'braking').sum()} of them carry an alert."
-)
+tables.first_rows(log, note=f"{(log['alert'] == 'braking').sum()} of them carry an alert.")
 
 # %%
-assert [event.body_as_str() for event in received[home]] == [
-    row.to_json() for row in rows
-]
+assert [event.body_as_str() for event in received[home]] == [row.to_json() for row in rows]
 plots.speed_over_time(tables.bodies(received[home]))
 
 # %% [markdown]
@@ -281,9 +274,7 @@ def pull_the_plug():
     lab.start()
 
 
-logging.getLogger("azure.iot").setLevel(
-    logging.ERROR
-)  # a lost connection is no news here
+logging.getLogger("azure.iot").setLevel(logging.ERROR)  # a lost connection is no news here
 accident = threading.Timer(1, pull_the_plug)
 accident.start()
 acknowledged, attempts = [], []
@@ -315,4 +306,5 @@ car.shutdown()
 # - read them back by partition, and gone on from a sequence number
 # - killed the hub in full flow, and lost nothing that it had acknowledged
 #
-# **Next**: the outline of the series in the [README](../README.md).
+# **Next**: 04, the camera simulator, is to come. The twin, methods and orders to the car are in
+# [02 IoT Hub setup](02_iot_hub_setup.ipynb).

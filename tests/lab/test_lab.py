@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -18,7 +19,14 @@ from iotedge_lab.lab import EVENTS_VARIABLE, SERVICE_VARIABLE, Lab
 from iotedge_lab.rest import RestError
 from iotedge_lab.wire.connection_string import ConnectionString
 
-VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", SERVICE_VARIABLE, EVENTS_VARIABLE)
+VARIABLES = (
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+    "IOTEDGE_LAB_STATE",
+    SERVICE_VARIABLE,
+    EVENTS_VARIABLE,
+)
 
 
 @pytest.fixture(scope="module")
@@ -400,10 +408,9 @@ def test_no_key_in_the_hubs_log(own):
 
 def test_a_vanished_folder_ends_the_hub(tmp_path):
     """When somebody deletes the state folder, its hub does not stay behind for ever."""
-    import shutil
-
     with Lab.open(tmp_path / "state", ephemeral=True) as lab:
-        shutil.rmtree(tmp_path / "state")
+        shutil.rmtree(tmp_path / "state", ignore_errors=True)  # the hub may be writing at that moment
+        (tmp_path / "state" / "hub.json").unlink(missing_ok=True)
         end = time.monotonic() + 15
         while psutil.pid_exists(lab._told.pid) and time.monotonic() < end:
             if lab._child._process.poll() is not None:

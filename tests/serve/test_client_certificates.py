@@ -66,8 +66,15 @@ def _client(authority, file=None, version=None):
 
 def _shake(server, client):
     """A handshake in memory; the server's end."""
+    return _shake_both(server, client)[0]
+
+
+def _shake_both(server, client, session=None):
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = [server.wrap_bio(there, back, server_side=True), client.wrap_bio(back, there, server_hostname="localhost")]
+    ends = [
+        server.wrap_bio(there, back, server_side=True),
+        client.wrap_bio(back, there, server_hostname="localhost", session=session),
+    ]
     done = set()
     for _ in range(6):
         for end in ends[::-1]:
@@ -77,7 +84,7 @@ def _shake(server, client):
             except ssl.SSLWantReadError:
                 pass
     assert len(done) == 2
-    return ends[0]
+    return ends
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -103,6 +110,20 @@ def test_issuers_come_along(authority, asking, folder, version):
 def test_no_certificate_is_fine(authority, asking, version):
     """A client without one is served as before."""
     assert chain_of(_shake(asking, _client(authority, version=version))) == ()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_no_session_is_resumed(authority, asking, folder, version):
+    """A client that would resume its session shakes hands anew, and its issuers are there each time."""
+    _, key, issuer = _self_signed(folder, "issuer")
+    file, _, _ = _self_signed(folder, "resuming", issuer=(key, issuer))
+    client = _client(authority, file, version)
+    session = None
+    for _ in range(3):
+        end, other = _shake_both(asking, client, session)
+        assert len(chain_of(end)) == 2
+        assert not other.session_reused
+        session = other.session
 
 
 def test_a_context_that_does_not_ask_gets_none(authority, folder):

@@ -68,7 +68,9 @@ class _Participant:
         self.told = 0
 
     def offer(self, records: bytes | bytearray) -> None:
-        """Let these records wait for it, as far as there is room."""
+        """Let these records wait for it, as far as there is room. Raises OSError where the connection is gone."""
+        if len(self.outgoing) + len(records) > QUEUE * RECORD.size:
+            self.flush()
         room = max(0, QUEUE - len(self.outgoing) // RECORD.size) * RECORD.size
         if len(records) > room:
             self.missed += (len(records) - room) // RECORD.size
@@ -197,11 +199,13 @@ class BusHub:
             return
         for other in self._participants.values():
             if other is not participant and other.greeted:
-                other.offer(records)
+                with contextlib.suppress(OSError):  # gone: reading will find the end
+                    other.offer(records)
         if participant.own:
             for place in range(13, whole, RECORD.size):
                 records[place] = OWN_FRAME
-            participant.offer(records)
+            with contextlib.suppress(OSError):
+                participant.offer(records)
 
     def _greet(self, participant: _Participant) -> bool:
         """Whether the participant has said who it is, and was answered."""

@@ -54,7 +54,7 @@ def read_log(path: str | os.PathLike[str]) -> Iterator[Frame]:
     """The data frames of a log in its order; remote requests, error frames and CAN FD are left out.
 
     Raises UsageError at once for a file that is not there; DataError when it comes to what cannot be read: an
-    unknown ending, damage.
+    unknown ending, damage. A BLF that was cut off (a killed recorder) gives what is whole of it.
     """
     place = Path(path)
     if not place.is_file():

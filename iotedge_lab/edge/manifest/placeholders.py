@@ -29,6 +29,8 @@ def resolved(place: Place, values: Mapping[str, str]) -> Any:
     """A copy of the place's value with its placeholders replaced; those without a value are noted as problems."""
     value = place.value
     if isinstance(value, Mapping):
+        if value.get(CREDENTIALS):
+            place.child(CREDENTIALS).note("is not used and not kept here: no registry is asked.")
         return {
             key: resolved(place.child(key), values) for key in value if key != CREDENTIALS
         }  # without the credentials: they open registries, and no registry is asked

@@ -28,7 +28,8 @@ class Findings:
     def raise_if_any(self) -> None:
         """Raise InvalidManifest with all problems, if there are any."""
         if self.problems:
-            raise InvalidManifest(self.problems, self.status)
+            # A place that is asked twice complains twice.
+            raise InvalidManifest(dict.fromkeys(self.problems), self.status)
 
 
 class Place:
@@ -83,9 +84,9 @@ class Place:
         return self.value
 
     def members(self) -> Iterator[tuple[str, Place]]:
-        """Each member of an object; none where there is no object. Service's own `$` names are passed over."""
+        """Each member of an object; none where there is no object. What a twin adds itself is passed over."""
         for key in self.object() or {}:
-            if not key.startswith("$"):
+            if key not in ("$version", "$metadata"):
                 yield key, self.child(key)
 
     def text(self, *, required: bool = False) -> str | None:

@@ -31,7 +31,7 @@ from iotedge_lab.edge.manifest.model import (
     RestartPolicy,
     Status,
 )
-from iotedge_lab.edge.manifest.placeholders import CREDENTIALS, resolved
+from iotedge_lab.edge.manifest.placeholders import resolved
 from iotedge_lab.edge.manifest.reader import Findings, Json, Place
 from iotedge_lab.edge.routes.grammar import parse_route
 from iotedge_lab.edge.routes.places import ModuleInput
@@ -66,7 +66,7 @@ def load(
     findings = Findings()
     root = Place(findings, "$", _parsed(manifest))
     _check_depth(root)
-    root = Place(findings, "$", _with_notes(root, values or {}))
+    root = Place(findings, "$", resolved(root, values or {}))
     if not root.child("modulesContent").there and root.child("content").child("modulesContent").there:
         root = root.child("content")  # as a configuration of IoT Hub carries it
     modules_content = root.child("modulesContent")
@@ -178,12 +178,6 @@ def _check_depth(root: Place) -> None:
         if not level:
             return
     raise InvalidManifest([Problem("$", f"is nested deeper than {_MAX_DEPTH} levels.")])
-
-
-def _with_notes(root: Place, values: Mapping[str, str]) -> Any:
-    if CREDENTIALS in str(root.value):
-        root.findings.notes.append("registryCredentials: not used here; no registry is asked.")
-    return resolved(root, values)
 
 
 def _section(place: Place) -> Place:
@@ -340,7 +334,7 @@ def _stringified_module(module: Any, place: Place) -> Any:
         return {**module, "settings": {**others, **chunked(settings["createOptions"])}}
     except ValueError as wrong:
         place.child("settings").child("createOptions").problem(str(wrong))
-        return module
+        return {**module, "settings": others}
 
 
 # -- $edgeHub ----------------------------------------------------------------------------------------------

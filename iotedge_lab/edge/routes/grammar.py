@@ -313,6 +313,10 @@ def _hint(token: Token, before: str, expected: set[str]) -> str:
         return " Equality is written with one '='."
     if word in ("&&", "&"):
         return " The operator is written 'and'."
+    if token.type == "RPAR" and "INTO" in expected:
+        return " There is no '(' before it that is still open."
+    if token.type in ("INTO", "$END") and "RPAR" in expected:
+        return " A '(' before it is not closed."
     if token.type == "WHERE":
         return " The condition stands before INTO."
     if before.endswith("{"):

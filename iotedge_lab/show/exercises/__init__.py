@@ -4,6 +4,6 @@ A check never raises: it answers "Not yet: ..." to a stub, "Wrong: ..." with wha
 or "OK: ...". So "Run All" reaches the end of a notebook whose exercises are unsolved.
 """
 
-from iotedge_lab.show.exercises.verdict import NotYet, Verdict, Wrong, ask, check
+from iotedge_lab.show.exercises.verdict import NotYet, Verdict, Wrong, ask, check, run
 
-__all__ = ["NotYet", "Verdict", "Wrong", "ask", "check"]
+__all__ = ["NotYet", "Verdict", "Wrong", "ask", "check", "run"]

@@ -89,19 +89,25 @@ def check(judge: Callable[P, str]) -> Callable[P, Verdict]:
 
 def ask(function: Any, *args: Any, **kwargs: Any) -> Any:
     """Call the learner's function. Raises `NotYet` for None or `...`, `Wrong` for an exception of its own."""
+    answer = run(function, *args, **kwargs)
+    if answer is ... or answer is None:
+        name = getattr(function, "__name__", "your function")
+        raise NotYet(f"{name} gives nothing back yet; replace the ... in it and run both cells again")
+    return answer
+
+
+def run(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a function of the learner's that may give nothing back. Raises as `ask` does, but for None."""
     if function is ... or function is None:
         raise NotYet("write the function first, then run this cell again")
     if not callable(function):
         raise Wrong(f"a function was expected here, this is {_a(function)}; hand over its name, without ()")
-    name = getattr(function, "__name__", "your function")
     try:
-        answer = function(*args, **kwargs)
+        return function(*args, **kwargs)
     except Exception as error:
+        name = getattr(function, "__name__", "your function")
         line = _line_of(error, function)
         raise Wrong(f"{name} raised {type(error).__name__}: {error}{line}") from error
-    if answer is ... or answer is None:
-        raise NotYet(f"{name} gives nothing back yet; replace the ... in it and run both cells again")
-    return answer
 
 
 def _a(value: object) -> str:

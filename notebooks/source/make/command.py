@@ -13,7 +13,14 @@ import nbformat
 from nbclient.exceptions import CellExecutionError
 
 from notebooks.source.make import hygiene
-from notebooks.source.make.execute import execute, isolated_lab, same_but_for_noise
+from notebooks.source.make.execute import (
+    LOCALHOST,
+    at_localhost,
+    execute,
+    hub_address,
+    isolated_lab,
+    same_but_for_noise,
+)
 from notebooks.source.make.source import SourceError, build_file, notebook_of, sources
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # a traceback's
@@ -32,6 +39,10 @@ def _make(source: Path) -> list[str]:
             executed = execute(build_file(source), environment)
         except CellExecutionError as error:
             return [f"a cell raised:\n{_COLOURS.sub('', str(error))}"]
+        address = hub_address(Path(environment["IOTEDGE_LAB_STATE"]))
+    if address is not None and address != LOCALHOST:
+        at_localhost(executed, address)
+        _say(f"{target.name}: the hub ran at {address} (localhost was taken); stored as {LOCALHOST}")
     complaints = hygiene.complaints(executed, target)
     if complaints:
         return complaints

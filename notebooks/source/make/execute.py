@@ -1,7 +1,8 @@
 """Run a notebook from top to bottom in a kernel and a lab of its own, and keep what is stable of it.
 
 What is taken away before storing: widget state and widget views (their ids are random), the times of the
-cells, the kernel's version. What stays differs between two runs in times, ids and pictures' bytes only,
+cells, the kernel's version. What is put in another's place: the loopback address of the maker's hub, which
+depends on what else ran on that machine, becomes `localhost`. What stays differs between two runs in times, ids and pictures' bytes only,
 which `tests/notebooks/sanitize.cfg` hides from nbval.
 """
 
@@ -40,6 +41,7 @@ WARNINGS = (
     "ignore::ResourceWarning"
 )
 
+LOCALHOST = "localhost"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -129,6 +131,31 @@ def clean(notebook: NotebookNode) -> NotebookNode:
             output.get("data", {}).pop(WIDGET_VIEW, None)
             output.pop("transient", None)
         cell.outputs = [output for output in cell.outputs if output.get("data", True)]
+    return notebook
+
+
+def hub_address(state: Path) -> str | None:
+    """The address on which the hub of this state folder stood, if a cell has started one."""
+    from iotedge_lab.hub.state import StateFolder
+
+    told = StateFolder(state).read() if state.exists() else None
+    return None if told is None else told.hostname
+
+
+def at_localhost(notebook: NotebookNode, address: str) -> NotebookNode:
+    """Write `localhost` for the hub's loopback address in the outputs; sources stay as they are.
+
+    `localhost` is what a hub that is alone on its machine says. A maker whose machine had that address taken
+    (by another hub) would otherwise store a number that no reader sees.
+    """
+    here = re.compile(rf"(?<![\d.]){re.escape(address)}(?![\d.]*\d)")
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "text" in output:
+                output["text"] = here.sub(LOCALHOST, output["text"])
+            for kind, data in output.get("data", {}).items():
+                if isinstance(data, str) and not kind.startswith("image/"):
+                    output["data"][kind] = here.sub(LOCALHOST, data)
     return notebook
 
 

@@ -46,6 +46,7 @@ _SECRETS = {
     "a 512-bit key in base64": re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{86}==(?![A-Za-z0-9+/=])"),
 }
 _HOMES = re.compile(r"(?:/home|/Users|/root|/tmp|/work|C:\\Users)[/\\][\w.-]+")
+_FENCE = re.compile(r"```.*?```", re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[[^\]]+\]\((?P<target>[^)\s]+)\)")
 
 
@@ -171,12 +172,19 @@ def cells_are_short(notebook: NotebookNode, _path: Path) -> Finding:
 
 
 def prose_is_short(notebook: NotebookNode, _path: Path) -> Finding:
-    """At most 60 words between two code cells; the opening and the closing may be longer."""
+    """At most 60 words between two code cells; the opening and the closing may be longer.
+
+    Commands in a fence are looked up, not read: they do not count, and are at most as wide as code.
+    """
     finding = Finding()
     words, begun, number = 0, False, 0
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            words += len(re.sub(r"[#>*`|-]", " ", _LINK.sub("link", cell.source)).split())
+            for fence in _FENCE.findall(cell.source):
+                longest = max(len(line) for line in fence.splitlines())
+                finding.expect(longest <= MAX_LINE, f"a fenced line has {longest} characters")
+            prose = _LINK.sub("link", _FENCE.sub("", cell.source))
+            words += len(re.sub(r"[#>*`|-]", " ", prose).split())
             continue
         number += 1
         if begun and words:
@@ -213,13 +221,18 @@ def opens_with_a_promise(notebook: NotebookNode, _path: Path) -> Finding:
 
 
 def closes_by_mirroring(notebook: NotebookNode, path: Path) -> Finding:
-    """As many bullets under "You have now" as under "You will", then **Next**; each link leads somewhere."""
+    """As many bullets under "You have now" as under "You will", then **Next**; each link leads somewhere.
+
+    What **Next** names is a link, or "to come" in words. A link stays in the notebooks' folder: JupyterLab
+    opens nothing outside it.
+    """
     last, first = notebook.cells[-1], notebook.cells[0]
     text = last.source if last.cell_type == "markdown" else ""
     finding = Finding()
     promised, kept = _bullets(first.source, "You will"), _bullets(text, "You have now")
     finding.expect(kept == promised > 0, f"**You have now** has {kept} bullets, **You will** {promised}")
-    finding.expect(bool(re.search(r"\*\*Next\*\*.*\]\(", text)), "no **Next** with a link in the last cell")
+    next_one = re.search(r"\*\*Next\*\*.*?(\]\(|to come)", text, re.DOTALL)
+    finding.expect(next_one is not None, "no **Next** with a link, or what is to come, in the last cell")
     for cell in notebook.cells:
         if cell.cell_type != "markdown":
             continue
@@ -227,6 +240,7 @@ def closes_by_mirroring(notebook: NotebookNode, path: Path) -> Finding:
             target = link["target"].partition("#")[0]
             if target and "://" not in target:
                 finding.expect((path.parent / target).exists(), f"the link {target} leads nowhere")
+                finding.expect(".." not in target, f"the link {target} leads out of JupyterLab's folder")
     return finding
 
 
