@@ -42,6 +42,7 @@ def main() -> int:
             print(module.TITLE, flush=True)
             rows = module.run(setting, _say)
             results.append((module.TITLE, rows))
+    facts["load at the end"] = machine.load()
     words = ["python -m benchmarks", *asked.names, *(["--quick"] if asked.quick else [])]
     text = report.markdown(facts, " ".join(words), results)
     print(f"\n{text}\n{time.monotonic() - began:.0f} s")

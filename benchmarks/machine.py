@@ -24,14 +24,18 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def load() -> str:
+    """The processes that want a core (mean of the last minute, this run's own included), where the system tells."""
+    return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+
+
 def describe() -> dict[str, str]:
     """Facts by name, as text."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{os.cpu_count()} cores, {_processor()}, {psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.machine()}",
         "Python": f"{platform.python_version()}, SQLite {sqlite3.sqlite_version}, {ssl.OPENSSL_VERSION}",
         "Mosquitto": MosquittoServer.installed_version() or "not installed",
-        "load at the start": f"{load:.1f}",
+        "load at the start": load(),
     }

@@ -54,6 +54,7 @@ def make_app(hub: Hub) -> web.Application:
             web.put("/lab/consumer-groups/{group}", _put_group),
             web.delete("/lab/consumer-groups/{group}", _delete_group),
             web.get("/devices", _list_devices),
+            web.get("/devices/", _list_devices),  # as the SDK for Node asks
             web.post("/devices", _bulk),
             web.get("/devices/{device}", _get_identity),
             web.put("/devices/{device}", _put_identity),

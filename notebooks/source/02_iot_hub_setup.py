@@ -223,8 +223,7 @@ plots.arrivals([event.enqueued_time for event in events])
 documents.twin(registry.get_twin("car-1"))
 
 # %% [markdown]
-# **What just happened?** Desired and reported agree: the wish is fulfilled. A device that was away asks for it on
-# its return: `car.get_twin()`.
+# **What just happened?** Desired and reported agree. A device that was away asks on its return: `car.get_twin()`.
 #
 # ## A direct method: ask and wait
 #

@@ -135,7 +135,8 @@ print(registry.get_device("car-1").connection_state)
 # %% exercise="to_message"
 def to_message(row):
     """One row of the drive as a message; hard braking carries a property."""
-    message = Message(row.to_json(), content_encoding="utf-8", content_type="application/json")
+    body = row.to_json()
+    message = Message(body, content_encoding="utf-8", content_type="application/json")
     message.custom_properties["driveId"] = "drive-1"
     # >>> solution
     # stub: ...  # hint: if row.acceleration_gs ...
@@ -199,7 +200,7 @@ with EventHubConsumerClient.from_connection_string(
     eventhub_name=lab.events_name,
 ) as consumer:
     partitions = consumer.get_partition_ids()
-received = {partition: read(partition, starting_position=began) for partition in partitions}
+received = {number: read(number, starting_position=began) for number in partitions}
 {partition: len(events) for partition, events in received.items()}
 
 # %% [markdown]

@@ -47,7 +47,7 @@ class Consumer:
         )
         self.wire.start()
         self._read = 0
-        self.events = []
+        self.turn()
         self.session = self.wire.begin_session()
         self.turn()
 
