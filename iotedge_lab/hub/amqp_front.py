@@ -17,6 +17,7 @@ from iotedge_lab.hub.access import Right
 from iotedge_lab.hub.amqp_commands import DEVICEBOUND, FEEDBACK, CommandTarget, FeedbackLink, path_of
 from iotedge_lab.hub.amqp_nodes import CBS, MANAGEMENT, RequestNode, authorise, manage
 from iotedge_lab.hub.event_links import EventLink, parse_address
+from iotedge_lab.hub.hub import LINGER
 from iotedge_lab.wire.amqp import conditions
 from iotedge_lab.wire.amqp.connection import AmqpConnection
 from iotedge_lab.wire.amqp.events import (
@@ -70,6 +71,7 @@ class AmqpFront(asyncio.Protocol):
         self._peer_idle = 0.0
         self._heard = self._spoke = hub.clock.monotonic()
         self._opened = self._heard
+        self._hung_up: float | None = None
         self.writable = True
 
     # -- asyncio.Protocol ------------------------------------------------------------------------------
@@ -113,14 +115,24 @@ class AmqpFront(asyncio.Protocol):
 
     def drop(self, reason: str) -> None:
         """Close the connection with a word."""
-        if self._transport is not None:
+        if self._transport is not None and self._hung_up is None:
             log.info("an AMQP connection is closed: %s", reason)
             self.wire.close(Error(conditions.CONNECTION_FORCED, reason))
             self.flush()
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close once the peer has read what is written; `tick` cuts one that reads nothing any more."""
+        if self._transport is not None and self._hung_up is None:
+            self._hung_up = self.hub.clock.monotonic()
             self._transport.close()
 
     def tick(self, monotonic: float, now: float) -> None:
         """Once a second: heartbeats, silence, tokens that have ended."""
+        if self._hung_up is not None:
+            if self._transport is not None and monotonic - self._hung_up > LINGER:
+                self._transport.abort()
+            return
         if self._peer_idle and monotonic - self._spoke > self._peer_idle / 2:
             self.wire.heartbeat()
             self.flush()
@@ -168,8 +180,7 @@ class AmqpFront(asyncio.Protocol):
                 if isinstance(event, Violation):
                     log.info("an AMQP connection broke the protocol: %s", event.reason)
                 self.flush()
-                if self._transport is not None:
-                    self._transport.close()
+                self._hang_up()
             case _:  # sessions and heartbeats need nothing of the application
                 pass
 

@@ -62,9 +62,11 @@ class Bulk:
         return {"isSuccessful": not errors, "errors": errors, "warnings": []}
 
     def _one(self, device: str, module: str, entry: Mapping[str, Any]) -> None:
-        mode = entry.get("importMode") or "createOrUpdate"
-        if mode not in _MODES:
-            raise ArgumentInvalid(f"importMode is {mode!r}; it is one of {', '.join(_MODES)}.")
+        given = entry.get("importMode") or "createOrUpdate"
+        # Capitals do not matter: the SDK for Node says 'Update'.
+        mode = next((known for known in _MODES if known.lower() == str(given).lower()), None)
+        if mode is None:
+            raise ArgumentInvalid(f"importMode is {str(given)[:40]!r}; it is one of {', '.join(_MODES)}.")
         creates, updates, deletes, by_etag = _MODES[mode]
         etag = str(entry.get("eTag") or "") if by_etag else "*"
         if by_etag and not etag and not creates:

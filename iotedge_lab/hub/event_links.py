@@ -118,7 +118,9 @@ class EventLink:
             front.hub.log, place.partition, start_position(front.hub, place.partition, link.filters)
         )
         epoch = link.properties.get(Symbol("com.microsoft:epoch"))
-        self.epoch = int(epoch) if epoch is not None else None
+        if epoch is not None and not isinstance(epoch, int):
+            raise ValueError(f"com.microsoft:epoch is a number, not {str(epoch)[:40]!r}")
+        self.epoch = epoch
         self._metrics = _METRICS in {str(one) for one in link.desired_capabilities}
         self._deaf = front.hub.log.listen(place.partition, self.pump)
         self._closed = False

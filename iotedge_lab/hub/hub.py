@@ -41,6 +41,7 @@ EVENTS_NAME = "iothub-ehub-lab"
 DEFAULT_GROUP = "$Default"
 HUB_NAME = "lab"
 _PRUNE_EVERY = 600.0
+LINGER = 10.0  # s that a closed connection has to read the last words; then it is cut
 
 
 class LiveConnection(Protocol):

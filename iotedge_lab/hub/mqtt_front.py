@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from iotedge_lab.errors import ProtocolViolation, ServiceError, StoreUnavailable
 from iotedge_lab.hub.events import MQTT_PUBLISHES
+from iotedge_lab.hub.hub import LINGER
 from iotedge_lab.hub.log import Source
 from iotedge_lab.hub.mqtt_requests import PREFIX as REQUEST_PREFIX
 from iotedge_lab.hub.mqtt_requests import handle as handle_request
@@ -74,6 +75,7 @@ class MqttFront(asyncio.Protocol):
         self._known_topics: set[bytes] = set()
         self._replays: dict[int, tuple[bytes, bytes]] | None = None
         self._said_goodbye = False
+        self._hung_up: tuple[asyncio.Transport, float] | None = None
         self._keep_alive = 0.0
         self._heard = self._opened = 0.0
 
@@ -152,12 +154,22 @@ class MqttFront(asyncio.Protocol):
         if self._transport is not None:
             log.info("%s: connection closed: %s", self._name(), reason)
             self.hub.counters.dropped += 1
-            self._transport.close()
-            self._transport = None
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close once the peer has read what is written; `tick` cuts one that reads nothing any more."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            self._hung_up = (transport, self.hub.clock.monotonic())
+            transport.close()
 
     def tick(self, monotonic: float, now: float) -> None:
         """Once a second: the keep-alive, and the token's end."""
-        if self._keep_alive and monotonic - self._heard > self._keep_alive:
+        if self._hung_up is not None:
+            transport, since = self._hung_up
+            if monotonic - since > LINGER:
+                transport.abort()
+        elif self._keep_alive and monotonic - self._heard > self._keep_alive:
             self.drop("nothing was heard for 1.5 times the keep-alive (MQTT 3.1.1, 3.1.2.10)")
         elif (
             self._admission is not None
@@ -249,9 +261,7 @@ class MqttFront(asyncio.Protocol):
         log.info("a connection was refused (CONNACK %d): %s", code, reason)
         self.hub.counters.refused += 1
         self._write(self._wire.connack(code))
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
+        self._hang_up()
 
     def _subscribe(self, packet: Subscribe) -> None:
         session = self._in_session()

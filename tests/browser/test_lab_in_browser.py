@@ -174,7 +174,7 @@ def _screenshot(page: Page, name: str) -> None:
     page.screenshot(path=ARTIFACTS / f"{name}.png")
 
 
-@pytest.mark.parametrize("notebook", ["03_car_simulator"])
+@pytest.mark.parametrize("notebook", ["02_iot_hub_setup", "03_car_simulator"])
 def test_the_notebook_runs_to_its_end_in_the_browser(
     jupyterlab: str, browser: Browser, notebook: str
 ) -> None:

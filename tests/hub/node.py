@@ -51,7 +51,15 @@ def _install(npm, folder):
     folder.mkdir()
     for name in ("package.json", "package-lock.json"):
         shutil.copy(SCRIPTS / name, folder)
-    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=1"]
+    command = [
+        npm,
+        "ci",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--prefer-offline",
+        "--fetch-retries=1",
+    ]
     try:
         ran = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False
@@ -130,7 +138,9 @@ class Node:
         with self._news:
             ended = lambda: self._process.poll() is not None  # noqa: E731 - asked twice
             if not (self._news.wait_for(lambda: holds() or ended(), seconds) and holds()):
-                raise AssertionError(f"{otherwise}; unasked: {self._unasked[-5:]}; said: {self.said()[-2000:]}")
+                raise AssertionError(
+                    f"{otherwise}; unasked: {self._unasked[-5:]}; said: {self.said()[-2000:]}"
+                )
 
     def said(self):
         """What it wrote to standard error."""

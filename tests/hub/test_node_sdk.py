@@ -10,7 +10,12 @@ from node import Node, NodeError
 from iotedge_lab.wire.connection_string import ConnectionString
 
 pytestmark = pytest.mark.timeout(300)  # the first run installs the packages
-SYSTEM = {"messageId": "id 1", "correlationId": "c/2", "contentType": "application/json", "contentEncoding": "utf-8"}
+SYSTEM = {
+    "messageId": "id 1",
+    "correlationId": "c/2",
+    "contentType": "application/json",
+    "contentEncoding": "utf-8",
+}
 PROPERTIES = {"plain": "value", "signs": "a&b=c?d/e%20+ ü", "empty": ""}
 
 
@@ -72,9 +77,9 @@ def connected(lab, node):
 
 @pytest.fixture
 def module(lab, device):
-    """A module of the fresh device."""
+    """A fresh device and a module of it."""
     lab.rest().call("PUT", f"/devices/{device}/modules/m1", {"deviceId": device, "moduleId": "m1"})
-    return "m1"
+    return device, "m1"
 
 
 @pytest.fixture
@@ -104,12 +109,12 @@ def test_telemetry_arrives_as_it_was_sent(node, device, way, connected, events):
     assert not node.heard(events, "error")
 
 
-def test_a_module_sends_to_an_output(node, device, module, way, connected, events):
+def test_a_module_sends_to_an_output(node, module, way, connected, events):
     """sendOutputEvent names the output."""
-    name = connected(device, module, **way)
+    name = connected(*module, **way)
     node.call("sendOutput", name=name, output="out 1", body="o")
-    (event,) = node.wait(events, "event", matches=_of(device, "o"))
-    assert event["system"]["iothub-connection-module-id"] == module
+    (event,) = node.wait(events, "event", matches=_of(module[0], "o"))
+    assert event["system"]["iothub-connection-module-id"] == module[1]
     assert event["system"]["iothub-outputname"] == "out 1"
 
 
@@ -132,7 +137,9 @@ def test_a_device_answers_methods(node, lab, device, way, connected):
     name = connected(device, **way)
     node.call("onMethod", name=name, method="echo-it", status=207)
     for payload in ({"a": [1, None, "ü"]}, "text", 0, None, []):
-        answer = lab.rest().call("POST", f"/twins/{device}/methods", {"methodName": "echo-it", "payload": payload})
+        answer = lab.rest().call(
+            "POST", f"/twins/{device}/methods", {"methodName": "echo-it", "payload": payload}
+        )
         assert answer == {"status": 207, "payload": {"echo": payload}}
     assert not node.heard(name, "error")
 
@@ -161,7 +168,9 @@ def test_the_registrys_round(node):
     with pytest.raises(NodeError) as caught:
         _registry(node, "create", {"deviceId": "from-node"})
     assert (caught.value.name, caught.value.status) == ("DeviceAlreadyExistsError", 409)
-    changed = _registry(node, "update", {"deviceId": "from-node", "status": "disabled", "statusReason": "rest"})
+    changed = _registry(
+        node, "update", {"deviceId": "from-node", "status": "disabled", "statusReason": "rest"}
+    )
     assert (changed["status"], changed["statusReason"]) == ("disabled", "rest")
     assert changed["authentication"] == made["authentication"]
     assert "from-node" in [device["deviceId"] for device in _registry(node, "list")]
@@ -193,8 +202,9 @@ def test_many_at_once_and_counts(node):
 
 
 @pytest.mark.usefixtures("port_443")
-def test_twins_from_the_service(node, device, module):
+def test_twins_from_the_service(node, module):
     """updateTwin merges by etag; a stale etag is refused; modules have theirs."""
+    device, name = module
     first = _registry(node, "getTwin", device)
     patch = {"tags": {"hall": 4}, "properties": {"desired": {"speed": 3}}}
     second = _registry(node, "updateTwin", device, patch, first["etag"])
@@ -202,18 +212,19 @@ def test_twins_from_the_service(node, device, module):
     with pytest.raises(NodeError) as caught:
         _registry(node, "updateTwin", device, patch, first["etag"])
     assert caught.value.status == 412
-    _registry(node, "updateModuleTwin", device, module, {"tags": {"m": True}}, "*")
-    assert _registry(node, "getModuleTwin", device, module)["tags"] == {"m": True}
+    _registry(node, "updateModuleTwin", device, name, {"tags": {"m": True}}, "*")
+    assert _registry(node, "getModuleTwin", device, name)["tags"] == {"m": True}
 
 
 @pytest.mark.usefixtures("port_443")
-def test_methods_from_the_service(node, device, module, connected):
+def test_methods_from_the_service(node, module, connected):
     """invokeDeviceMethod reaches device and module; to one that is away it fails with 404, "Not found"."""
+    device, name = module
     params = {"methodName": "go", "payload": {"x": 1}, "responseTimeoutInSeconds": 10}
     with pytest.raises(NodeError, match="Not found") as caught:
         node.call("invoke", device=device, params=params)
     assert caught.value.status == 404
-    for which, status in ((None, 200), (module, 299)):
+    for which, status in ((None, 200), (name, 299)):
         node.call("onMethod", name=connected(device, which), method="go", status=status)
         answer = node.call("invoke", device=device, module=which, params=params)
         assert answer == {"status": status, "payload": {"echo": {"x": 1}}}
@@ -246,16 +257,13 @@ def test_messages_to_a_device_and_feedback(node, device, service, connected):
     name = connected(device)
     node.call("listen", name=name)
     node.call("feedback", name=service)
-    system = {"messageId": f"m-{service}", "correlationId": "c/2", "ack": "full"}
+    number = f"m-{device}"
+    system = {"messageId": number, "correlationId": "c:2", "ack": "full"}
     node.call("sendTo", name=service, device=device, body="turn left", system=system, properties=PROPERTIES)
     (message,) = node.wait(name, "message")
-    assert (message["body"], message["messageId"], message["correlationId"]) == (
-        "turn left",
-        f"m-{service}",
-        "c/2",
-    )
+    assert (message["body"], message["messageId"], message["correlationId"]) == ("turn left", number, "c:2")
     assert PROPERTIES.items() <= message["properties"].items()
-    told = lambda records: any(one["originalMessageId"] == f"m-{service}" for one in records)  # noqa: E731 - short
+    told = lambda records: any(one["originalMessageId"] == number for one in records)  # noqa: E731 - short
     (records,) = node.wait(service, "feedback", matches=told)
     assert records[0] | {"deviceId": device, "statusCode": "Success", "description": "Success"} == records[0]
 
