@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from iotedge_lab import launch
 from iotedge_lab.errors import ConnectionStringError, HubNotRunning, UsageError
-from iotedge_lab.hub.hub import EVENTS_NAME
+from iotedge_lab.hub.names import EVENTS_NAME
 from iotedge_lab.hub.state import STATE_VARIABLE, HubFile, StateFolder, default_folder
 from iotedge_lab.rest import RestClient, RestError, quote
 from iotedge_lab.serve.addresses import is_loopback
@@ -223,9 +223,10 @@ class Lab:
         # The service's index is behind by seconds: it still names devices that are gone, so a page with no new
         # one is the end.
         many = {"x-ms-max-item-count": "1000"}
-        while found := {
-            row["deviceId"] for row in client.call("POST", "/devices/query", query, headers=many)
-        } - seen:
+        while (
+            found := {row["deviceId"] for row in client.call("POST", "/devices/query", query, headers=many)}
+            - seen
+        ):
             seen |= found
             for device in sorted(found):
                 try:

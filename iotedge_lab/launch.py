@@ -13,7 +13,7 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -108,40 +108,49 @@ def start(state: StateFolder, settings: Settings, *, until_eof: bool = False) ->
         command,
         stdin=subprocess.PIPE if until_eof else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE if until_eof else subprocess.STDOUT,
+        stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
         cwd=Path.home() if Path.home().is_dir() else None,
         env=_environment(),
     )
     child = Child(process)
-    assert process.stdout is not None
-    patience = threading.Timer(START_SECONDS, process.kill)
-    patience.start()
-    line = process.stdout.readline()
-    patience.cancel()
-    try:
-        said = json.loads(line)
-    except ValueError:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(2.0)  # it is on its way down; then all that it said can be read
-        rest = (line + (process.stdout.read() if process.poll() is not None else "")).strip()
+    said, noise = _announcement(process)
+    if said is None:
         child.close()
         raise HubFailed(
-            f"the hub did not start within {START_SECONDS:g} s: {rest[-2000:] or 'it said nothing'}. "
+            f"the hub did not start within {START_SECONDS:g} s: {noise[-2000:].strip() or 'it said nothing'}. "
             f"Its log is {state.log_file}."
-        ) from None
+        )
     if "error" in said:
         child.wait()
         kind = getattr(errors, str(said["error"]), HubFailed)
         raise kind(said["message"]) if issubclass(kind, LabError) else HubFailed(said["message"])
     if not until_eof:
-        process.stdout.close()
+        if process.stdout is not None:
+            process.stdout.close()
         process.returncode = 0  # it lives on without us: no warning that it still runs
     told = state.read()
     if told is None:
         raise HubFailed(f"the hub started and wrote no {state.path / 'hub.json'}; look at {state.log_file}.")
     return told, child
+
+
+def _announcement(process: subprocess.Popen[str]) -> tuple[dict[str, Any] | None, str]:
+    """The line of JSON in which the hub says that it is ready, or why it cannot be; and what came before it."""
+    noise = ""
+    patience = threading.Timer(START_SECONDS, process.kill)
+    patience.start()
+    try:
+        for line in process.stdout or ():
+            with contextlib.suppress(ValueError):
+                said = json.loads(line)
+                if isinstance(said, dict):
+                    return said, noise
+            noise += line
+    finally:
+        patience.cancel()
+    return None, noise
 
 
 def arguments(state: Path, settings: Settings) -> list[str]:

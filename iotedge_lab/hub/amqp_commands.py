@@ -35,7 +35,7 @@ from iotedge_lab.errors import (
 from iotedge_lab.hub.access import Right
 from iotedge_lab.hub.command_message import ACK_PROPERTY, SYSTEM_NAMES, Draft
 from iotedge_lab.hub.feedback import CONTENT_TYPE
-from iotedge_lab.hub.hub import HUB_NAME
+from iotedge_lab.hub.names import HUB_NAME
 from iotedge_lab.wire.amqp import conditions
 from iotedge_lab.wire.amqp.link import SND_SETTLED
 from iotedge_lab.wire.amqp.message import Message, decode_message, encode_message

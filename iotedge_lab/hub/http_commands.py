@@ -19,7 +19,7 @@ from iotedge_lab.hub.access import Right
 from iotedge_lab.hub.command_settings import CommandSettings, lock_seconds
 from iotedge_lab.hub.feedback import CONTENT_TYPE
 from iotedge_lab.hub.http_common import authorised, authorised_device, json_object
-from iotedge_lab.hub.hub import HUB_NAME
+from iotedge_lab.hub.names import HUB_NAME
 
 if TYPE_CHECKING:
     from iotedge_lab.hub.commands import Locked

@@ -33,9 +33,10 @@ from iotedge_lab.hub.http_common import (
     json_object,
     named,
 )
-from iotedge_lab.hub.hub import EVENTS_NAME, Hub
+from iotedge_lab.hub.names import EVENTS_NAME
 
 if TYPE_CHECKING:
+    from iotedge_lab.hub.hub import Hub
     from iotedge_lab.hub.identities import Identity
 
 _MOST_DEVICES = 1000

@@ -22,6 +22,7 @@ from iotedge_lab.hub.devices import DeviceAccess
 from iotedge_lab.hub.identities import Identities
 from iotedge_lab.hub.log import DEFAULT_RETENTION_DAYS, Log
 from iotedge_lab.hub.methods import Methods
+from iotedge_lab.hub.names import DEFAULT_GROUP, EVENTS_NAME, HUB_NAME
 from iotedge_lab.hub.notices import Notices
 from iotedge_lab.hub.store import Store
 from iotedge_lab.hub.twins import Twins
@@ -37,9 +38,6 @@ log = logging.getLogger(__name__)
 
 CallSoon = Callable[[Callable[[], None]], object]
 
-EVENTS_NAME = "iothub-ehub-lab"
-DEFAULT_GROUP = "$Default"
-HUB_NAME = "lab"
 _PRUNE_EVERY = 600.0
 LINGER = 10.0  # s that a closed connection has to read the last words; then it is cut
 

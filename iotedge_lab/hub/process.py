@@ -25,8 +25,9 @@ from iotedge_lab.errors import EnvironmentProblem, LabError, PortTaken
 from iotedge_lab.hub.amqp_front import AmqpFront
 from iotedge_lab.hub.claims import claim, claimed, release
 from iotedge_lab.hub.http_front import make_app
-from iotedge_lab.hub.hub import HUB_NAME, Hub, HubSettings
+from iotedge_lab.hub.hub import Hub, HubSettings
 from iotedge_lab.hub.mqtt_front import MqttFront
+from iotedge_lab.hub.names import HUB_NAME
 from iotedge_lab.hub.state import HubFile, StateFolder
 from iotedge_lab.serve.addresses import listen, reserve
 from iotedge_lab.serve.certificates import Authority

@@ -297,7 +297,7 @@ except HttpOperationError as error:
 # %%
 registry.send_c2d_message("car-1", "Come home")
 device = registry.get_device("car-1")
-print(f"car-1: {device.connection_state}, orders waiting: {device.cloud_to_device_message_count}")
+print(f"{device.connection_state}, {device.cloud_to_device_message_count} order waiting")
 
 # %%
 orders = queue.Queue()

@@ -4,7 +4,7 @@ import pytest
 from house import HOST, LOCAL, FakeTransport
 
 from iotedge_lab.hub.amqp_front import AmqpFront
-from iotedge_lab.hub.hub import EVENTS_NAME
+from iotedge_lab.hub.names import EVENTS_NAME
 from iotedge_lab.wire import sas
 from iotedge_lab.wire.amqp.connection import AmqpConnection
 from iotedge_lab.wire.amqp.events import ConnectionClosed, LinkConfirmed, LinkDetached, MessageReceived
