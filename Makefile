@@ -23,6 +23,7 @@ $(STAMP): requirements.txt tests/requirements.txt pyproject.toml
 	@echo "Setting up .venv (some minutes the first time) ..."
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
+	@$(BIN)/python -m compileall -q iotedge_lab
 	@touch $(STAMP)
 
 lab: $(STAMP)     ## Start the local hub and open JupyterLab on the workbooks
@@ -56,6 +57,7 @@ data: $(STAMP)    ## Make the drives in data/ again
 	@$(BIN)/python -m iotedge_lab.car.make_data
 
 bench: $(STAMP)   ## Measure, beside Mosquitto where it is installed
+	@$(BIN)/python -m compileall -q iotedge_lab
 	@$(BIN)/python -m benchmarks
 
 lock:             ## Pin again what attendees and tests install

@@ -36,11 +36,26 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in ("IOTHUB_CONNECTION_STRING", "EVENTHUB_CONNECTION_STRING"):
         os.environ.pop(name, None)
     config.option.nbval_sanitize_with = str(SANITIZE)
-    start_lab_apart(Path(os.environ["IOTEDGE_LAB_STATE"]))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before a notebook's kernel starts: a fresh hub, as the notebook had when its outputs were stored.
+
+    On one hub for all, a log's numbers would go on from notebook to notebook.
+    """
+    folder = item.config.stash.get(_FOLDER, None)
+    if folder is None or item.path.suffix != ".ipynb":
+        return
+    before, state = Path(os.environ["IOTEDGE_LAB_STATE"]), folder / item.path.stem
+    if before != state:
+        stop_lab(before)
+        os.environ["IOTEDGE_LAB_STATE"] = str(state)
+        start_lab_apart(state)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop the hub that the last notebook left running, and take its state away."""
+    """Stop the last notebook's hub, and take all state away."""
     folder = config.stash.get(_FOLDER, None)
     if folder is not None:
         stop_lab(Path(os.environ["IOTEDGE_LAB_STATE"]))

@@ -47,8 +47,12 @@ class RawDevice:
 
     def connect(self, *, timeout=10.0):
         """Open a connection; the CONNACK."""
-        self.sock = dial(self.lab, self.lab._told.mqtt_port if self.tls else self.lab._told.plain_amqp_port,
-                         tls=self.tls, timeout=timeout)
+        self.sock = dial(
+            self.lab,
+            self.lab._told.mqtt_port if self.tls else self.lab._told.plain_amqp_port,
+            tls=self.tls,
+            timeout=timeout,
+        )
         self.sock.sendall(self.client.connect())
         while True:
             for event in self.events():

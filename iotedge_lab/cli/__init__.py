@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from iotedge_lab import __version__
-from iotedge_lab.cli import checkup, demo, devices, groups, lifecycle, monitor, workbooks
+from iotedge_lab.cli import checkup, demo, devices, fleet, groups, lifecycle, monitor, workbooks
 from iotedge_lab.cli.app import LabGroup
 
 __all__ = ["main"]
@@ -49,5 +49,6 @@ for _command in (
     checkup.doctor,
     workbooks.lab,
     demo.demo,
+    fleet.fleet,
 ):
     main.add_command(_command)

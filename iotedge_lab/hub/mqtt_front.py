@@ -17,9 +17,10 @@ from iotedge_lab.hub.hub import LINGER
 from iotedge_lab.hub.log import Source
 from iotedge_lab.hub.mqtt_requests import PREFIX as REQUEST_PREFIX
 from iotedge_lab.hub.mqtt_requests import handle as handle_request
-from iotedge_lab.wire.mqtt.encode import encode_puback, encode_publish
+from iotedge_lab.wire.mqtt.encode import PINGRESP, encode, encode_puback, encode_publish
 from iotedge_lab.wire.mqtt.packets import (
     SUBSCRIBE_FAILED,
+    ConnAck,
     ConnackCode,
     Connect,
     ConnectRefused,
@@ -28,12 +29,14 @@ from iotedge_lab.wire.mqtt.packets import (
     PubAck,
     Publish,
     PublishRun,
+    SubAck,
     Subscribe,
+    UnsubAck,
     Unsubscribe,
     Violation,
 )
 from iotedge_lab.wire.mqtt.runs import iter_publishes
-from iotedge_lab.wire.mqtt.server import MqttServer
+from iotedge_lab.wire.mqtt.server import MqttServer, ServerState
 from iotedge_lab.wire.topics import (
     DeviceUsername,
     allowed_filter,
@@ -205,7 +208,7 @@ class MqttFront(asyncio.Protocol):
             case Unsubscribe():
                 self._unsubscribe(event)
             case PingReq():
-                self._write(self._wire.pingresp())
+                self._write(PINGRESP)
             case Disconnect():
                 self._said_goodbye = True
                 self.drop("DISCONNECT")
@@ -242,7 +245,7 @@ class MqttFront(asyncio.Protocol):
             Source(identity.device, identity.module, identity.generation_id, admission.auth_method)
         )
         self._keep_alive = packet.keep_alive * 1.5
-        self._write(self._wire.connack(session_present=present))
+        self._connack(ConnackCode.ACCEPTED, present=present)
         if not identity.module:
             self.hub.commands.connected(identity.device, self)
         self._write(self._session.outbox.resend())
@@ -260,8 +263,15 @@ class MqttFront(asyncio.Protocol):
     def _refuse(self, code: ConnackCode, reason: str) -> None:
         log.info("a connection was refused (CONNACK %d): %s", code, reason)
         self.hub.counters.refused += 1
-        self._write(self._wire.connack(code))
+        self._connack(code)
         self._hang_up()
+
+    def _connack(self, code: ConnackCode, *, present: bool = False) -> None:
+        """Answer the CONNECT, also where the DISCONNECT came in the same read and the engine is closed."""
+        if self._wire.state is ServerState.CLOSED:
+            self._write(encode(ConnAck(code, present)))
+        else:
+            self._write(self._wire.connack(code, session_present=present))
 
     def _subscribe(self, packet: Subscribe) -> None:
         session = self._in_session()
@@ -273,7 +283,7 @@ class MqttFront(asyncio.Protocol):
             else:
                 granted.append(SUBSCRIBE_FAILED)
                 log.info("%s may not subscribe to %r", self._name(), topic_filter)
-        self._write(self._wire.suback(packet.packet_id, granted))
+        self._write(encode(SubAck(packet.packet_id, tuple(granted))))
         if not session.module:
             self.hub.commands.pump(session.device)
         if session.granted(_A_METHOD) is not None:
@@ -285,7 +295,7 @@ class MqttFront(asyncio.Protocol):
             self.hub.sessions.unsubscribe(session, topic_filter)
         if session.granted(_A_METHOD) is None:
             self.hub.methods.gone(session.device, session.module, self)
-        self._write(self._wire.unsuback(packet.packet_id))
+        self._write(encode(UnsubAck(packet.packet_id)))
 
     # -- telemetry -------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from iotedge_lab import __version__
 from iotedge_lab.errors import EnvironmentProblem, LabError, PortTaken
@@ -184,7 +185,7 @@ def _bind(
         host = settings.host or (before.host if before else "127.0.0.1")
         if not settings.host and claimed(host, folder):
             raise PortTaken(f"{host} belongs to another lab's hub")
-        sockets = [made for port in PORTS for made in listen(host, port)]
+        sockets = _sockets(host)
     except PortTaken:
         if settings.host:
             raise
@@ -203,18 +204,34 @@ def _bind(
     return host, sockets
 
 
+def _sockets(host: str) -> list[socket.socket]:
+    """All ports of `host`, or none; the lowest first, so that of two hubs that meet one moves on at once."""
+    made: list[socket.socket] = []
+    try:
+        for port in sorted(PORTS):
+            made.extend(listen(host, port))
+    except BaseException:
+        for each in made:
+            each.close()
+        raise
+    return made
+
+
 def _next_address(folder: StateFolder) -> tuple[str, list[socket.socket]]:
-    """The first address that is free and that no other lab claims; if there is none, the first that is free."""
-    number = 1
-    while number <= 254:
+    """The first address that is free and that no other lab claims; if there is none, the first that is free.
+
+    What is claimed is not even tried: its hub may come back in that moment, and would find its ports taken.
+    """
+    for number in range(1, 255):
+        address = f"127.0.0.{number}"
+        if claimed(address, folder):
+            continue
         try:
-            reservation = reserve(PORTS, number)
+            return address, _sockets(address)
         except PortTaken:
-            break
-        if not claimed(reservation.address, folder):
-            return reservation.address, reservation.take()
-        reservation.close()
-        number = int(reservation.address.rpartition(".")[2]) + 1
+            continue
+        except EnvironmentProblem:
+            break  # macOS: 127.0.0.1 is all there is
     reservation = reserve(PORTS)
     return reservation.address, reservation.take()
 
@@ -280,6 +297,12 @@ def _tell(ready: IO[str], said: dict[str, object]) -> None:
         ready.flush()
 
 
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """A client that does not speak HTTP was answered 400: it needs no traceback in the log."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
+
+
 @contextlib.contextmanager
 def _logging_to(file: Path) -> Iterator[None]:
     handler = logging.handlers.RotatingFileHandler(file, maxBytes=2_000_000, backupCount=2, encoding="utf-8")
@@ -288,6 +311,7 @@ def _logging_to(file: Path) -> Iterator[None]:
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     logging.getLogger("aiohttp").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(_is_our_fault)
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ Leaves out: what is empty or null, a twin's `$metadata`, a refusal's tracking id
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Mapping
@@ -37,6 +38,10 @@ class Document:
 
     def __repr__(self) -> str:
         return self.text
+
+    def _repr_html_(self) -> str:
+        # Plain text would be broken in the midst of a word, and a device scope made a link.
+        return f'<pre style="white-space:pre-wrap">{html.escape(self.text)}</pre>'
 
 
 def identity(device: Any) -> Document:
@@ -86,7 +91,7 @@ def refusal(error: BaseException) -> Document:
         )
     name, message = _spoken(body)
     code = _CODE.search(body)
-    word = response.headers.get("iothub-errorcode") if hasattr(response, "headers") else None
+    word = (getattr(response, "headers", None) or {}).get("iothub-errorcode")
     shown = {
         "httpStatus": status,
         "errorCode": int(code["code"]) if code else None,

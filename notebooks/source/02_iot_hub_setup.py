@@ -34,12 +34,13 @@ from iotedge_lab.show.exercises import iot_hub_setup as exercise
 # %% [markdown]
 # ## A hub
 #
-# `azure.*` is Microsoft's own SDK, unchanged; `iotedge_lab` runs a hub on this machine, shows and checks.
+# `azure.*` is Microsoft's own SDK, unchanged; `iotedge_lab` runs a hub here, shows and checks.
 #
-# > **On Azure** this takes minutes and a subscription:
+# > **On Azure** this takes minutes and a subscription. A box like this holds the `az` line of a step:
 # > ```bash
 # > az iot hub create --name HUB --resource-group GROUP --sku F1 --partition-count 2
 # > ```
+# >
 # > The free tier `F1` takes 8,000 messages a day from 500 devices. Set `IOTHUB_CONNECTION_STRING` and
 # > `EVENTHUB_CONNECTION_STRING` to it, and the cells below run there.
 
@@ -134,7 +135,8 @@ monitor.start()
 # Then the car's voice. `send_message` returns once the hub has stored the message.
 #
 # > ```bash
-# > az iot device send-d2c-message --hub-name HUB --device-id car-1 --data '{"speed": 30}'
+# > az iot device send-d2c-message --hub-name HUB --device-id car-1 \
+# >   --data '{"speed": 30}'
 # > ```
 
 # %%
@@ -223,9 +225,11 @@ plots.arrivals([event.enqueued_time for event in events])
 documents.twin(registry.get_twin("car-1"))
 
 # %% [markdown]
-# **What just happened?** Desired and reported agree. A device that was away asks on its return: `car.get_twin()`.
+# **What just happened?** Desired and reported agree. After an absence a device asks: `car.get_twin()`.
 #
-# ## A direct method: ask and wait
+# ## A direct method
+#
+# The cloud calls, the device answers.
 #
 # ### Exercise 2: do it, or say why not
 #

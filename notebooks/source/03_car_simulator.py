@@ -240,8 +240,8 @@ exercise.check_read_after(read_after, received[home])
 # %% [markdown]
 # ## Pull the plug
 #
-# Connections break. Then `send_message` raises, and the row is still yours: nobody has acknowledged it. So send it
-# again, until somebody has.
+# Connections break. Then `send_message` waits for the link or raises; the row is still yours, as nobody has
+# acknowledged it. So send it again, until somebody has.
 
 # %%
 LINK_IS_DOWN = (
@@ -252,11 +252,12 @@ LINK_IS_DOWN = (
 
 
 def send(row):
-    """Send a row until the hub has acknowledged it; returns the number of attempts."""
-    for attempt in range(1, 101):
+    """Send a row until the hub has acknowledged it; returns how long that took, in seconds."""
+    began = time.monotonic()
+    for _ in range(100):
         try:
             car.send_message(to_message(row))
-            return attempt
+            return time.monotonic() - began
         except LINK_IS_DOWN:
             time.sleep(0.2)
     raise TimeoutError("no connection for 20 seconds; does the hub run?")
@@ -264,12 +265,15 @@ def send(row):
 
 # %% [markdown]
 # A second from the start of the next cell, the hub's process is killed with `SIGKILL`: no farewell, no clean-up.
-# Two seconds later it starts again. **Predict:** which rows will be missing?
+# Two seconds later it starts again. (On Azure, pull out the network's plug instead.) **Predict:** which rows will be
+# missing?
 
 
 # %%
 def pull_the_plug():
-    """Kill the hub, leave it dead for two seconds, start it again."""
+    """Kill the local hub, leave it dead for two seconds, start it again."""
+    if not lab.is_local:
+        return
     lab.crash()
     time.sleep(2)
     lab.start()
@@ -278,15 +282,15 @@ def pull_the_plug():
 logging.getLogger("azure.iot").setLevel(logging.ERROR)  # a lost connection is no news here
 accident = threading.Timer(1, pull_the_plug)
 accident.start()
-acknowledged, attempts = [], []
+acknowledged, seconds = [], []
 for row in rows:
-    attempts.append(send(row))
+    seconds.append(send(row))
     acknowledged.append(row.to_json())
     time.sleep(0.05)
 accident.join()
 
 # %%
-print("a row took more than one attempt:", max(attempts) > 1)
+print("a row had to wait for more than a second:", max(seconds) > 1)
 after = read_after(received[home][-1].sequence_number)
 lost = set(acknowledged) - {event.body_as_str() for event in after}
 assert not lost, f"{len(lost)} acknowledged messages are lost"

@@ -91,7 +91,10 @@ def test_metadata_of_desired():
     """Each level has the time and version of its last change; what was not touched keeps its own."""
     first = patch_section(new_section(NOW), {"a": 1, "b": {"c": 2, "d": 3}}, NOW)
     second = patch_section(first, {"b": {"c": 4}}, LATER)
-    old, new = {"$lastUpdated": NOW, "$lastUpdatedVersion": 2}, {"$lastUpdated": LATER, "$lastUpdatedVersion": 3}
+    old, new = (
+        {"$lastUpdated": NOW, "$lastUpdatedVersion": 2},
+        {"$lastUpdated": LATER, "$lastUpdatedVersion": 3},
+    )
     assert second.metadata == {**new, "a": old, "b": {**new, "c": new, "d": old}}
     third = patch_section(second, {"b": None}, LATER)
     assert set(third.metadata) == {"$lastUpdated", "$lastUpdatedVersion", "a"}

@@ -50,7 +50,9 @@ class Pair:
         return str(certificate), str(key)
 
 
-def issue(common_name, issuer=None, *, now=None, days=(-1, 10), ca=None, path_length=None, extensions=(), chain=()):
+def issue(
+    common_name, issuer=None, *, now=None, days=(-1, 10), ca=None, path_length=None, extensions=(), chain=()
+):
     """A `Pair` for `common_name`, signed by `issuer` or by itself; valid from and until so many days from now.
 
     `ca`: with basic constraints that say so. `extensions`: (extension, critical) more.

@@ -74,12 +74,18 @@ class Consumer:
         return self.ask("$cbs", token if body is None else body, asked | (properties or {}))
 
     def ask(self, node, body, asked):
-        replies = self.session.attach_receiver(f"r{node}", source=Source(address=node), target=Target(address=node))
-        requests = self.session.attach_sender(f"s{node}", target=Target(address=node), source=Source(address=node))
+        replies = self.session.attach_receiver(
+            f"r{node}", source=Source(address=node), target=Target(address=node)
+        )
+        requests = self.session.attach_sender(
+            f"s{node}", target=Target(address=node), source=Source(address=node)
+        )
         self.turn()
         replies.grant(5)
         self.turn()
-        message = Message(properties=Properties(message_id="m", reply_to=node), application_properties=asked, value=body)
+        message = Message(
+            properties=Properties(message_id="m", reply_to=node), application_properties=asked, value=body
+        )
         requests.send(encode_message(message))
         [reply] = [event for event in self.turn() if isinstance(event, MessageReceived)]
         answer = decode_message(reply.payload)
@@ -94,7 +100,9 @@ class Consumer:
         filters = {Symbol(SELECTOR): Described(Symbol(SELECTOR), selector)} if selector is not None else None
         link = self.session.attach_receiver(
             name,
-            source=Source(address=f"{EVENTS_NAME}/ConsumerGroups/{group}/Partitions/{partition}", filter=filters),
+            source=Source(
+                address=f"{EVENTS_NAME}/ConsumerGroups/{group}/Partitions/{partition}", filter=filters
+            ),
             properties=None if epoch is None else {Symbol("com.microsoft:epoch"): epoch},
         )
         told = self.turn()
@@ -108,9 +116,7 @@ def _detached(events):
 
 
 def _bodies(events):
-    return [
-        decode_message(event.payload).data[0] for event in events if isinstance(event, MessageReceived)
-    ]
+    return [decode_message(event.payload).data[0] for event in events if isinstance(event, MessageReceived)]
 
 
 @pytest.fixture

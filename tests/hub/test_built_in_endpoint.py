@@ -1,7 +1,7 @@
 """The built-in endpoint through azure-eventhub: where to start, who may read, and what it tells of itself."""
 
 import asyncio
-import datetime
+import datetime as dt
 import re
 import time
 
@@ -25,7 +25,7 @@ def story(lab):
     with RawDevice(lab, DEVICE) as one:
         one.send(*(b"%d" % number for number in range(COUNT // 2)))
         time.sleep(0.05)  # the log counts in milliseconds
-        moment = datetime.datetime.now(datetime.UTC)
+        moment = dt.datetime.now(dt.UTC)
         time.sleep(0.05)
         one.send(*(b"%d" % number for number in range(COUNT // 2, COUNT)))
     lab.create_consumer_group("Second")
@@ -62,7 +62,7 @@ STARTS = {
     "time": lambda known, moment: (moment, False, COUNT // 2),
     "time, inclusive": lambda known, moment: (moment, True, COUNT // 2),
     "time of an event": lambda known, moment: (known[-1].enqueued_time, True, COUNT // 2),
-    "long ago": lambda known, moment: (datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC), False, 0),
+    "long ago": lambda known, moment: (dt.datetime(2000, 1, 1, tzinfo=dt.UTC), False, 0),
     "the beginning, inclusive": lambda known, moment: ("-1", True, 0),
 }
 
@@ -72,7 +72,9 @@ def test_start_positions(consume, story, known, start):
     """Offset, sequence number, time; with or without the event at the place itself."""
     partition, moment = story
     position, inclusive, first = STARTS[start](known, moment)
-    reader = consume(partition_id=partition, starting_position=position, starting_position_inclusive=inclusive)
+    reader = consume(
+        partition_id=partition, starting_position=position, starting_position_inclusive=inclusive
+    )
     assert _bodies(reader.wait(COUNT - first))[: COUNT - first] == list(range(first, COUNT))
 
 
@@ -97,7 +99,7 @@ def test_latest(lab, consume, story):
 
 def test_beyond_the_end_waits(lab, consume, story, known):
     """A time to come is after all that is there: the next event is the first."""
-    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=1)
+    soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1)
     heard = _hears(lab, consume(partition_id=story[0], starting_position=soon), b"soon")
     assert all(text.startswith("soon") for text in heard)
 
@@ -176,7 +178,7 @@ def test_what_it_tells_of_itself(lab, story, known):
         hub = client.get_eventhub_properties()
         assert hub["eventhub_name"] == lab.events_name
         assert hub["partition_ids"] == client.get_partition_ids() == ["0", "1"]
-        assert hub["created_at"] <= datetime.datetime.now(datetime.UTC)
+        assert hub["created_at"] <= dt.datetime.now(dt.UTC)
         for number in hub["partition_ids"]:
             told = client.get_partition_properties(number)
             status = lab.status()["partitions"][int(number)]
@@ -235,7 +237,7 @@ def test_an_unknown_group(consume, story):
 
 def test_an_unknown_partition(consume, story):
     """A partition that is not there is refused, by the SDK itself."""
-    assert isinstance(consume(partition_id="99").wait_error(), EventHubError)
+    assert "99" in str(consume(partition_id="99").wait_error())
 
 
 # -- who may read -------------------------------------------------------------------------------------
@@ -314,13 +316,16 @@ def test_last_enqueued_properties(lab, story):
             client.close()
 
     client.receive(
-        on_event=on_event, partition_id=story[0], starting_position="-1", track_last_enqueued_event_properties=True
+        on_event=on_event,
+        partition_id=story[0],
+        starting_position="-1",
+        track_last_enqueued_event_properties=True,
     )
     last = lab.status()["partitions"][int(story[0])]["last"]
     number, told = seen[COUNT - 1]
     assert number <= told["sequence_number"] <= last
     assert int(told["offset"]) >= number
-    assert told["enqueued_time"] <= told["retrieval_time"] + datetime.timedelta(seconds=1)
+    assert told["enqueued_time"] <= told["retrieval_time"] + dt.timedelta(seconds=1)
 
 
 def test_large_events(lab, consume, story):

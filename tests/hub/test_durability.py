@@ -98,7 +98,9 @@ def test_twenty_kills_under_load(lab):
         _until(lambda: all(s.acknowledged > b or s.fault for s, b in zip(senders, before, strict=True)))  # noqa: B023
         lab.crash()
         promised = {sender.device: sender.acknowledged for sender in senders}
+        address = lab.hostname
         lab.start()
+        assert lab.hostname == address
     for sender in senders:
         sender.ending.set()
     for sender in senders:
@@ -182,7 +184,9 @@ def test_sessions_and_subscriptions_survive(lab):
     lab.crash()
     one.close()
     with sqlite3.connect(lab.state_dir / "hub.db") as db:
-        (kept,) = db.execute("SELECT subscriptions FROM session WHERE device = 'd' AND module = ''").fetchone()
+        (kept,) = db.execute(
+            "SELECT subscriptions FROM session WHERE device = 'd' AND module = ''"
+        ).fetchone()
     db.close()
     assert json.loads(kept) == dict(filters)
     lab.start()

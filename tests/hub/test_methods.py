@@ -9,6 +9,7 @@ from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, MethodRespo
 from azure.iot.device.aio import IoTHubDeviceClient as AioDeviceClient
 from azure.iot.hub.models import CloudToDeviceMethod
 from house import House
+from leftovers import collect_leftovers
 from msrest.exceptions import HttpOperationError
 
 from iotedge_lab.errors import (
@@ -27,6 +28,14 @@ from iotedge_lab.wire.topics import MethodCall, method_response_topic, parse_hub
 METHODS = "$iothub/methods/POST/#"
 
 
+@pytest.fixture(autouse=True)
+def _tidy(request):
+    """After each test with the vendor's clients."""
+    yield
+    if "lab" in request.fixturenames:
+        collect_leftovers()
+
+
 # -- the request ---------------------------------------------------------------------------------------
 
 
@@ -35,8 +44,14 @@ GOOD = [
     ({"methodName": "m", "payload": {"a": 1}}, ("m", b'{"a": 1}', 30, 0)),
     ({"methodName": "x" * 100, "connectTimeoutInSeconds": 0}, ("x" * 100, b"null", 30, 0)),
     ({"methodName": "m", "responseTimeoutInSeconds": 5}, ("m", b"null", 5, 0)),
-    ({"methodName": "m", "responseTimeoutInSeconds": 300, "connectTimeoutInSeconds": 300}, ("m", b"null", 300, 300)),
-    ({"methodName": "m", "payload": "x" * (PAYLOAD_LIMIT - 2)}, ("m", b'"' + b"x" * (PAYLOAD_LIMIT - 2) + b'"', 30, 0)),
+    (
+        {"methodName": "m", "responseTimeoutInSeconds": 300, "connectTimeoutInSeconds": 300},
+        ("m", b"null", 300, 300),
+    ),
+    (
+        {"methodName": "m", "payload": "x" * (PAYLOAD_LIMIT - 2)},
+        ("m", b'"' + b"x" * (PAYLOAD_LIMIT - 2) + b'"', 30, 0),
+    ),
 ]
 
 
@@ -115,7 +130,9 @@ class Device:
 
 
 def _invoke(house, device="d", module="", *, name="m", payload=b"null", seconds=5.0, connect=0.0):
-    return asyncio.ensure_future(house.hub.methods.invoke(device, module, Call(name, payload, seconds, connect)))
+    return asyncio.ensure_future(
+        house.hub.methods.invoke(device, module, Call(name, payload, seconds, connect))
+    )
 
 
 @pytest.mark.parametrize("module", ["", "m"])
@@ -323,7 +340,9 @@ def _method(name, payload=None, response=10, connect=0):
     )
 
 
-@pytest.mark.parametrize("payload", [{"a": [1, None]}, "text", 5, [], "ä" * 1000], ids=str)
+@pytest.mark.parametrize(
+    "payload", [{"a": [1, None]}, "text", 5, [], "ä" * 1000], ids=["object", "text", "number", "list", "long"]
+)
 def test_with_the_sdk(registry, client, device, payload):
     """Any JSON goes there and back, with the device's own status."""
     result = registry.invoke_device_method(device, _method("teapot", payload))
@@ -353,7 +372,9 @@ async def test_with_the_asynchronous_sdk(lab, registry, device):
     client = AioDeviceClient.create_from_connection_string(lab.device_connection_string(device))
 
     async def answer(request):
-        await client.send_method_response(MethodResponse.create_from_method_request(request, 200, request.payload))
+        await client.send_method_response(
+            MethodResponse.create_from_method_request(request, 200, request.payload)
+        )
 
     client.on_method_request_received = answer
     try:
@@ -395,5 +416,7 @@ def test_refusals_over_rest(lab, device, refusal):
 def test_silence_over_rest(lab, client, device):
     """504 after the 5 s that are the least."""
     with pytest.raises(RestError) as caught:
-        lab.rest().call("POST", f"/twins/{device}/methods", {"methodName": "silent", "responseTimeoutInSeconds": 5})
+        lab.rest().call(
+            "POST", f"/twins/{device}/methods", {"methodName": "silent", "responseTimeoutInSeconds": 5}
+        )
     assert (caught.value.http_status, caught.value.error) == (504, "GatewayTimeout")

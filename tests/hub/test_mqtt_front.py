@@ -54,8 +54,12 @@ WRONG = {
     "a module's": lambda house: house.token("d", "m"),
     "a policy without DeviceConnect": lambda house: _policy(house, "service"),
     "no such policy": lambda house: sas.build(HOST, "a2V5" * 8, 2_000_000_000, "nobody"),
-    "a token service's for another device": lambda house: _policy(house, "device", resource=f"{HOST}/devices/other"),
-    "a token service's without DeviceConnect": lambda house: _policy(house, "service", resource=f"{HOST}/devices/d"),
+    "a token service's for another device": lambda house: _policy(
+        house, "device", resource=f"{HOST}/devices/other"
+    ),
+    "a token service's without DeviceConnect": lambda house: _policy(
+        house, "service", resource=f"{HOST}/devices/d"
+    ),
     "a policy by the device's key": lambda house: sas.build(
         HOST, house.hub.identities.get("d").primary_key, 2_000_000_000, "iothubowner"
     ),
@@ -160,7 +164,8 @@ def test_who_never_says_connect_is_closed_after_10_s(house):
     wire = house.connected("d", keep_alive=0)
     house.clock.advance(9)
     house.hub.tick()
-    assert not (silent.closed or halved.closed)
+    assert not silent.closed
+    assert not halved.closed
     house.clock.advance(2)
     house.hub.tick()
     assert silent.closed
@@ -190,6 +195,22 @@ def test_the_keep_alive_is_held_to(house):
     house.clock.advance(91)
     house.hub.tick()
     assert wire.transport.closed
+
+
+def test_who_reads_nothing_any_more_is_cut(house):
+    """A dropped peer that does not take its last bytes does not stay Connected for ever."""
+    wire = house.connected("d", keep_alive=60)
+    wire.transport.close = lambda: None  # waits for a buffer that never empties
+    cut = []
+    wire.transport.abort = lambda: (cut.append(1), wire.cut())
+    house.clock.advance(91)
+    house.hub.tick()
+    assert not cut
+    house.clock.advance(11)
+    house.hub.tick()
+    assert cut == [1]
+    assert house.hub.identities.to_json(house.hub.identities.get("d"))["connectionState"] == "Disconnected"
+    assert not house.hub.connections
 
 
 def test_the_newer_connection_wins(house):
@@ -361,6 +382,37 @@ def test_a_run_with_one_bad_message_stores_none_unacknowledged(house):
     stored = house.bodies()
     assert stored in ([], [b"1", b"2"])
     assert len(wire.client.in_flight) == 4 - (len(stored) if not wire.client.in_flight else 0)
+
+
+def test_a_whole_life_in_one_read(house):
+    """A client need not wait for the CONNACK: all that comes before its DISCONNECT, in one read, is answered."""
+    house.register("d")
+    client = house.client("d", will=p.Will(TOPIC, b"will", 1))
+    connect = client.connect()
+    client.state = type(client.state).OPEN
+    data = connect + client.subscribe(["$iothub/twin/res/#"])[1] + e.encode_publish(TOPIC, b"x", 1, 7)
+    data += client.unsubscribe(["$iothub/twin/res/#"])[1] + e.PINGREQ + e.DISCONNECT
+    front, transport = house.dial()
+    front.data_received(data)
+    house.turns.run()
+    assert transport.closed
+    client.state = type(client.state).CONNECTING
+    kinds = [type(event) for event in client.receive(transport.written)]
+    assert kinds[:2] == [p.ConnAck, p.SubAck]
+    assert {p.UnsubAck, p.PingResp} <= set(kinds)
+    assert house.bodies() == [b"x"]  # and no will: the client said goodbye
+
+
+def test_connect_and_then_a_violation_in_one_read(house):
+    """What was right is answered, what follows closes the connection."""
+    wire = house.connected("d")
+    again = house.client("d")
+    front, transport = house.dial()
+    front.data_received(again.connect() + b"\xff\xff")
+    house.turns.run()
+    assert transport.closed
+    assert transport.written[:2] == b"\x20\x02"
+    assert wire.transport.closed
 
 
 def test_packets_before_connect_close(house):

@@ -64,33 +64,34 @@ def test_a_good_call(rest, device):
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "status", "name"),
+    ("sent", "refusal"),
     [
-        ("GET", "/devices/nobody?" + VERSION, None, 404, "DeviceNotFound"),
-        ("DELETE", "/devices/nobody?" + VERSION, None, 404, "DeviceNotFound"),
-        ("GET", "/devices/nobody/modules?" + VERSION, None, 404, "DeviceNotFound"),
-        ("GET", "/devices/{d}/modules/nobody?" + VERSION, None, 404, "ModuleNotFound"),
-        ("PUT", "/devices/{d}?" + VERSION, {"deviceId": "{d}"}, 409, "DeviceAlreadyExists"),
-        ("PUT", "/devices/{d}?" + VERSION, {"deviceId": "else"}, 400, "ArgumentInvalid"),
-        ("GET", "/devices/{d}", None, 400, "ArgumentInvalid"),
-        ("GET", "/devices/{d}?api-version=", None, 400, "ArgumentInvalid"),
-        ("GET", "/devices/{d}?api-version=newest", None, 400, "ArgumentInvalid"),
-        ("GET", "/devices?top=0&" + VERSION, None, 400, "ArgumentInvalid"),
-        ("GET", "/devices?top=1001&" + VERSION, None, 400, "ArgumentInvalid"),
-        ("GET", "/devices?top=-1&" + VERSION, None, 400, "ArgumentInvalid"),
-        ("GET", "/devices?top=many&" + VERSION, None, 400, "ArgumentInvalid"),
-        ("GET", "/devices?top=%D9%A3&" + VERSION, None, 400, "ArgumentInvalid"),
-        ("GET", "/devices?top=" + "9" * 5000 + "&" + VERSION, None, 400, "ArgumentInvalid"),
-        ("GET", "/no/such/call?" + VERSION, None, 501, "NotImplemented"),
-        ("GET", "/?" + VERSION, None, 501, "NotImplemented"),
-        ("PUT", "/lab/consumer-groups/-no-", None, 400, "ArgumentInvalid"),
-        ("DELETE", "/lab/consumer-groups/$Default", None, 400, "ArgumentInvalid"),
+        (("GET", "/devices/nobody?" + VERSION, None), (404, "DeviceNotFound")),
+        (("DELETE", "/devices/nobody?" + VERSION, None), (404, "DeviceNotFound")),
+        (("GET", "/devices/nobody/modules?" + VERSION, None), (404, "DeviceNotFound")),
+        (("GET", "/devices/{d}/modules/nobody?" + VERSION, None), (404, "ModuleNotFound")),
+        (("PUT", "/devices/{d}?" + VERSION, {"deviceId": "{d}"}), (409, "DeviceAlreadyExists")),
+        (("PUT", "/devices/{d}?" + VERSION, {"deviceId": "else"}), (400, "ArgumentInvalid")),
+        (("GET", "/devices/{d}", None), (400, "ArgumentInvalid")),
+        (("GET", "/devices/{d}?api-version=", None), (400, "ArgumentInvalid")),
+        (("GET", "/devices/{d}?api-version=newest", None), (400, "ArgumentInvalid")),
+        (("GET", "/devices?top=0&" + VERSION, None), (400, "ArgumentInvalid")),
+        (("GET", "/devices?top=1001&" + VERSION, None), (400, "ArgumentInvalid")),
+        (("GET", "/devices?top=-1&" + VERSION, None), (400, "ArgumentInvalid")),
+        (("GET", "/devices?top=many&" + VERSION, None), (400, "ArgumentInvalid")),
+        (("GET", "/devices?top=%D9%A3&" + VERSION, None), (400, "ArgumentInvalid")),
+        (("GET", "/devices?top=" + "9" * 5000 + "&" + VERSION, None), (400, "ArgumentInvalid")),
+        (("GET", "/no/such/call?" + VERSION, None), (501, "NotImplemented")),
+        (("GET", "/?" + VERSION, None), (501, "NotImplemented")),
+        (("PUT", "/lab/consumer-groups/-no-", None), (400, "ArgumentInvalid")),
+        (("DELETE", "/lab/consumer-groups/$Default", None), (400, "ArgumentInvalid")),
     ],
 )
-def test_refusals_have_the_services_shape(rest, device, method, path, body, status, name):
+def test_refusals_have_the_services_shape(rest, device, sent, refusal):
     """Status, the header `iothub-errorcode`, and Message and ExceptionMessage in the body."""
+    method, path, body = sent
     filled = None if body is None else {key: value.replace("{d}", device) for key, value in body.items()}
-    _refused(rest(method, path.replace("{d}", device), filled), status, name)
+    _refused(rest(method, path.replace("{d}", device), filled), *refusal)
 
 
 @pytest.mark.parametrize("method", ["PATCH", "POST", "OPTIONS", "TRACE", "BREW"])
@@ -164,7 +165,10 @@ def test_ids_that_are_none(rest, name):
     assert rest("GET", f"/devices?{VERSION}")[0] == 200
 
 
-@pytest.mark.parametrize("path", ["/devices/../lab/status", "/..%2f..%2fhub.json", "//devices", "/%2e%2e/hub.db", "/lab/../hub.json"])
+@pytest.mark.parametrize(
+    "path",
+    ["/devices/../lab/status", "/..%2f..%2fhub.json", "//devices", "/%2e%2e/hub.db", "/lab/../hub.json"],
+)
 def test_no_path_leads_to_a_file(rest, lab, path):
     """No request gives the content of the state folder."""
     status, _, text = rest("GET", f"{path}?{VERSION}")
@@ -198,7 +202,9 @@ def test_rights(rest, device):
         assert rest("GET", path, token=rest.token(policy))[0] == 200
     everything = {"If-Match": "*"}
     _refused(
-        rest("PUT", path, {}, token=rest.token("registryRead"), headers=everything), 401, "IotHubUnauthorizedAccess"
+        rest("PUT", path, {}, token=rest.token("registryRead"), headers=everything),
+        401,
+        "IotHubUnauthorizedAccess",
     )
     assert rest("PUT", path, {}, token=rest.token("registryReadWrite"), headers=everything)[0] == 200
     assert rest("GET", "/lab/status", token=rest.token("service"))[0] == 200

@@ -38,7 +38,13 @@ def _token(house, name, *, secondary=False, seconds=60, resource=HOST, raw_key=F
 
 @pytest.mark.parametrize(
     ("name", "grants"),
-    [("iothubowner", {R, W, S, D}), ("service", {S}), ("device", {D}), ("registryRead", {R}), ("registryReadWrite", {R, W})],
+    [
+        ("iothubowner", {R, W, S, D}),
+        ("service", {S}),
+        ("device", {D}),
+        ("registryRead", {R}),
+        ("registryReadWrite", {R, W}),
+    ],
 )
 @pytest.mark.parametrize("right", [R, W, S, D])
 def test_each_policy_grants_its_rights_and_no_other(house, name, grants, right):
@@ -74,7 +80,9 @@ def test_a_wrong_token_is_told_what_is_wrong(house, make, word):
         assert policy.primary_key not in str(caught.value)
 
 
-@pytest.mark.parametrize("resource", [HOST, f"{HOST}:8443", HOST.upper(), "127.0.0.1:443", f"sb://{HOST}/iothub-ehub-lab"])
+@pytest.mark.parametrize(
+    "resource", [HOST, f"{HOST}:8443", HOST.upper(), "127.0.0.1:443", f"sb://{HOST}/iothub-ehub-lab"]
+)
 def test_the_names_of_the_hub(house, resource):
     """Port, scheme, path and case of the host do not matter."""
     assert house.hub.access.check(_token(house, "service", resource=resource))[0].name == "service"
@@ -119,7 +127,9 @@ def test_a_disabled_or_certificate_device_is_refused_in_words(house):
     house.register("off", status="disabled", statusReason="in the garage")
     with pytest.raises(Unauthorized, match="in the garage"):
         access.admit(HOST, "off", "", house.token("off"))
-    house.register("cert", authentication={"type": "selfSigned", "x509Thumbprint": {"primaryThumbprint": THUMB}})
+    house.register(
+        "cert", authentication={"type": "selfSigned", "x509Thumbprint": {"primaryThumbprint": THUMB}}
+    )
     with pytest.raises(Unauthorized, match="selfSigned"):
         access.admit(HOST, "cert", "", house.token("cert", key=KEY))
 
@@ -145,7 +155,15 @@ def test_an_update_keeps_what_it_does_not_name(house):
     house.clock.advance(5)
     second, new = house.hub.identities.put("d", "", {"statusReason": "why"}, first.etag)
     assert not new
-    for name in ("primary_key", "secondary_key", "status", "iot_edge", "generation_id", "device_scope", "status_updated"):
+    for name in (
+        "primary_key",
+        "secondary_key",
+        "status",
+        "iot_edge",
+        "generation_id",
+        "device_scope",
+        "status_updated",
+    ):
         assert getattr(second, name) == getattr(first, name), name
     assert second.status_reason == "why"
     assert second.etag != first.etag
@@ -161,10 +179,17 @@ def test_one_key_may_be_changed_alone(house):
 
 def test_a_certificate_device_keeps_its_thumbprints(house):
     """An update that does not speak of authentication leaves the device able to connect."""
-    body = {"type": "selfSigned", "x509Thumbprint": {"primaryThumbprint": THUMB, "secondaryThumbprint": "B2" * 32}}
+    body = {
+        "type": "selfSigned",
+        "x509Thumbprint": {"primaryThumbprint": THUMB, "secondaryThumbprint": "B2" * 32},
+    }
     first = house.register("d", authentication=body)
     second, _ = house.hub.identities.put("d", "", {"status": "disabled"}, "*")
-    assert (second.auth_type, second.primary_thumbprint, second.secondary_thumbprint) == ("selfSigned", THUMB, "B2" * 32)
+    assert (second.auth_type, second.primary_thumbprint, second.secondary_thumbprint) == (
+        "selfSigned",
+        THUMB,
+        "B2" * 32,
+    )
     assert first.primary_key is second.primary_key is None
 
 
@@ -257,7 +282,22 @@ def test_a_wrong_managed_by_is_refused(house):
 
 @pytest.mark.parametrize(
     "name",
-    ["a b", "a/b", "../etc/passwd", "a+b", "a#b", "ü", "a\0b", "a\nb", "x" * 129, '"', "a;b", "<a>", "a\\b", "☃"],
+    [
+        "a b",
+        "a/b",
+        "../etc/passwd",
+        "a+b",
+        "a#b",
+        "ü",
+        "a\0b",
+        "a\nb",
+        "x" * 129,
+        '"',
+        "a;b",
+        "<a>",
+        "a\\b",
+        "☃",
+    ],
 )
 def test_ids_that_no_device_may_have(house, name):
     """400004 for what MQTT could not carry or IoT Hub does not allow."""
@@ -267,7 +307,9 @@ def test_ids_that_no_device_may_have(house, name):
             house.hub.identities.put(device, module, {}, None)
 
 
-@pytest.mark.parametrize("name", ["a", "x" * 128, "a-b:c.d%_*?!(),=@$'e", "'OR'1'='1", "%2e%2e", "..", "DROP-TABLE'--", "$x"])
+@pytest.mark.parametrize(
+    "name", ["a", "x" * 128, "a-b:c.d%_*?!(),=@$'e", "'OR'1'='1", "%2e%2e", "..", "DROP-TABLE'--", "$x"]
+)
 def test_ids_that_a_device_may_have(house, name):
     """Every character that IoT Hub allows is kept as it is, in ids of up to 128."""
     house.register(name)
@@ -313,7 +355,16 @@ def test_create_and_update_are_told_apart_by_the_etag(house):
 
 @pytest.mark.parametrize(
     ("header", "matches"),
-    [("*", True), ("abc=", True), ('"abc="', True), ('"x", "abc="', True), ("x", False), ('""', False), ("", False), ('"abc"', False)],
+    [
+        ("*", True),
+        ("abc=", True),
+        ('"abc="', True),
+        ('"x", "abc="', True),
+        ("x", False),
+        ('""', False),
+        ("", False),
+        ('"abc"', False),
+    ],
 )
 def test_if_match(header, matches):
     """RFC 9110, 13.1.1; quotes may be missing, as the SDKs send it."""
@@ -346,7 +397,14 @@ def test_a_recreated_device_is_another_one(house):
     assert house.register("d").generation_id != first.generation_id
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(None, "0001-01-01T00:00:00Z"), (1.5, "1970-01-01T00:00:01.500000Z"), (0, "1970-01-01T00:00:00.000000Z")])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "0001-01-01T00:00:00Z"),
+        (1.5, "1970-01-01T00:00:01.500000Z"),
+        (0, "1970-01-01T00:00:00.000000Z"),
+    ],
+)
 def test_times(seconds, text):
     """As the service writes them: UTC with Z, and the year 1 for never."""
     assert iso(seconds) == text

@@ -38,7 +38,9 @@ def test_who_is_not_let_in(lab, registry, sdk, device, how):
     else:
         wrong = string
         keys = (old := registry.get_device(device)).authentication.symmetric_key
-        off = registry.update_device_with_sas(device, old.etag, keys.primary_key, keys.secondary_key, "disabled")
+        off = registry.update_device_with_sas(
+            device, old.etag, keys.primary_key, keys.secondary_key, "disabled"
+        )
     client = sdk(device, connection_string=wrong)
     with pytest.raises(CredentialError):
         client.connect()
@@ -165,6 +167,9 @@ def test_no_key_was_logged(lab, registry):
     assert "sig=" not in log
     keys = list(lab._told.keys.values())
     for device in registry.get_devices(1000):
-        keys += [device.authentication.symmetric_key.primary_key, device.authentication.symmetric_key.secondary_key]
+        keys += [
+            device.authentication.symmetric_key.primary_key,
+            device.authentication.symmetric_key.secondary_key,
+        ]
     assert len(keys) > 10
     assert not [key for key in keys if key in log]

@@ -155,7 +155,12 @@ def caller(lab, edge, request):
 def test_an_edge_device_looks_after_its_modules(lab, caller):
     """Create, read, list, update and delete, as the runtime does; what it reads holds the keys."""
     path = f"/devices/edge/modules/{quote('tempSensor')}"
-    body = {"moduleId": "tempSensor", "deviceId": "edge", "managedBy": "IotEdge", "authentication": {"type": "sas"}}
+    body = {
+        "moduleId": "tempSensor",
+        "deviceId": "edge",
+        "managedBy": "IotEdge",
+        "authentication": {"type": "sas"},
+    }
     made = caller.call("PUT", path, json=body, version="2017-11-08-preview")
     assert (made.status_code, made.json()["managedBy"]) == (201, "IotEdge")
     assert caller.call("GET", path).json()["authentication"]["symmetricKey"]["primaryKey"]
@@ -263,7 +268,10 @@ def test_the_target_scope(lab, edge):
     first = ask(pageSize=2, authChain="edge").json()
     assert [each["deviceId"] for each in first["devices"]] == ["edge", "leaf"]
     second = ask(pageSize=2, authChain="edge", continuationLink=first["continuationLink"]).json()
-    assert ([each["deviceId"] for each in second["devices"]], second["continuationLink"]) == (["nested"], None)
+    assert ([each["deviceId"] for each in second["devices"]], second["continuationLink"]) == (
+        ["nested"],
+        None,
+    )
     below = ask(pageSize=0, authChain="nested;edge").json()
     assert [each["deviceId"] for each in below["devices"]] == ["nested"]
     assert ask(pageSize=0, authChain="plain;edge").status_code == 401

@@ -153,7 +153,10 @@ def test_its_files_are_for_the_owner_alone(store):
 
 @pytest.mark.parametrize(
     ("content", "word"),
-    [(b"this is no database, but a text that is long enough to look like one" * 20, "cannot be read"), (None, "schema 99")],
+    [
+        (b"this is no database, but a text that is long enough to look like one" * 20, "cannot be read"),
+        (None, "schema 99"),
+    ],
 )
 def test_a_store_that_is_none_says_what_to_do(tmp_path, content, word):
     """A damaged file and another version's raise `EnvironmentProblem` with advice, and stay as they are."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import zlib
+from functools import partial
 
 import pytest
 from azure.iot.device import Message
@@ -85,7 +86,9 @@ def test_all_properties_of_a_module(sdk, consume, registry, device, partition_of
     client.send_message(_full())
     client.send_message_to_output(_full(), "output one/ü")
     events = consume(partition_id=partition_of(device)).wait(2)
-    plain, out = [event for event in events if event.system_properties.get(b"iothub-connection-module-id")][-2:]
+    plain, out = [event for event in events if event.system_properties.get(b"iothub-connection-module-id")][
+        -2:
+    ]
     for event in (plain, out):
         _check(event, device, "mod")
     assert _text(out.system_properties)["iothub-outputname"] == "output one/ü"
@@ -180,18 +183,20 @@ def test_a_device_stays_in_its_partition(lab, raw, consume, partition_of):
         for number in range(5):
             device.send(b"d%d" % number)
             module.send(b"m%d" % number)
-    for partition in ("0", "1"):
-        mine = [name for name in names if partition_of(name) == partition]
-        reader = consume(partition_id=partition)
-        with reader.news:
-            assert reader.news.wait_for(
-                lambda: len([e for name in mine for e in _from(reader.events, name)]) == 10 * len(mine), 10  # noqa: B023
-            )
-        for name in names:
-            found = [event.body_as_str() for event in _from(reader.events, name)]
-            expected = [f"{kind}{number}" for number in range(5) for kind in "dm"] if name in mine else []
-            assert found == expected
+    readers = {partition: consume(partition_id=partition) for partition in ("0", "1")}
+    for name in names:
+        here = readers[partition_of(name)]
+        with here.news:
+            assert here.news.wait_for(partial(_has, here, name, 10), 10)
+        expected = [f"{kind}{number}" for number in range(5) for kind in "dm"]
+        assert [event.body_as_str() for event in _from(here.events, name)] == expected
+        (other,) = (reader for reader in readers.values() if reader is not here)
+        assert _from(other.events, name) == []
     assert zlib.crc32(b"part-0") % 2 == int(partition_of("part-0"))
+
+
+def _has(reader, device, count):
+    return len(_from(reader.events, device)) == count
 
 
 def test_five_thousand_in_order(device, raw, consume, partition_of):

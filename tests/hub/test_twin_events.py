@@ -66,7 +66,9 @@ def test_each_kind_has_its_switch(house, told, kind):
     assert len(house.events()) == count
 
 
-@pytest.mark.parametrize("wrong", [{"twinEvents": True}, {"twinChangeEvents": 1}, {"twinChangeEvents": None}], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [{"twinEvents": True}, {"twinChangeEvents": 1}, {"twinChangeEvents": None}], ids=str
+)
 def test_a_switch_that_is_none(house, wrong):
     """400004, and nothing is switched."""
     with pytest.raises(ArgumentInvalid):
@@ -81,7 +83,9 @@ def test_an_update_tells_what_changed(house, told):
     house.hub.twins.patch("d", "m", {"tags": {"keep": 1}, "properties": {"desired": {"keep": 1}}}, None)
     house.hub.notices.change(ALL)
     house.clock.advance(60)
-    house.hub.twins.patch("d", "m", {"tags": {"a": 1}, "properties": {"desired": {"b": {"c": 2}, "x": None}}}, None)
+    house.hub.twins.patch(
+        "d", "m", {"tags": {"a": 1}, "properties": {"desired": {"b": {"c": 2}, "x": None}}}, None
+    )
     house.hub.twins.report("d", "m", {"r": 3})
     (first, common, patch), (_, _, report) = told("twinChangeEvents")
     assert first == "updateTwin"
@@ -120,7 +124,12 @@ def test_a_replacement_tells_the_whole(house, told):
     assert operation == "replaceTwin"
     assert "moduleId" not in common
     twin = house.hub.twins.get("d")[1]
-    assert (whole["deviceId"], whole["etag"], whole["version"], whole["tags"]) == ("d", twin.etag, 3, {"a": 1})
+    assert (whole["deviceId"], whole["etag"], whole["version"], whole["tags"]) == (
+        "d",
+        twin.etag,
+        3,
+        {"a": 1},
+    )
     assert whole["properties"]["desired"] == twin.desired.shown(metadata=True)
     assert whole["properties"]["reported"] == twin.reported.shown(metadata=True)
 
@@ -186,7 +195,9 @@ def test_connections(house, told):
     numbers = [content["sequenceNumber"] for _, _, content in found]
     assert numbers == sorted(set(numbers))
     assert {len(number) for number in numbers} == {64}
-    assert {common["iothub-message-schema"] for _, common, _ in found} == {"deviceConnectionStateNotification"}
+    assert {common["iothub-message-schema"] for _, common, _ in found} == {
+        "deviceConnectionStateNotification"
+    }
 
 
 def test_a_full_disk_does_not_break_the_change(house, monkeypatch, caplog):
@@ -233,11 +244,16 @@ def test_at_the_built_in_endpoint(lab, device):
     lab.rest().call("PATCH", f"/twins/{device}", {"tags": {"line": 4}})
     consumer = Consumer(lab)
     try:
-        event = find(consumer, lambda event: annotations(event).get("iothub-message-source") == "twinChangeEvents")
+        event = find(
+            consumer, lambda event: annotations(event).get("iothub-message-source") == "twinChangeEvents"
+        )
     finally:
         consumer.close()
     assert json.loads(body(event)) == {"version": 3, "tags": {"line": 4}}
-    assert (event.content_type, event.raw_amqp_message.properties.content_encoding) == ("application/json", b"utf-8")
+    assert (event.content_type, event.raw_amqp_message.properties.content_encoding) == (
+        "application/json",
+        b"utf-8",
+    )
     assert event.raw_amqp_message.properties.user_id == b"lab"
     assert event.correlation_id
     given = properties(event)
@@ -251,7 +267,12 @@ def test_at_the_built_in_endpoint(lab, device):
     notes = annotations(event)
     assert notes["iothub-connection-device-id"] == device
     assert {"iothub-connection-auth-method", "iothub-connection-auth-generation-id"}.isdisjoint(notes)
-    assert {"iothub-enqueuedtime", "x-opt-sequence-number", "x-opt-offset", "x-opt-enqueued-time"} <= notes.keys()
+    assert {
+        "iothub-enqueuedtime",
+        "x-opt-sequence-number",
+        "x-opt-offset",
+        "x-opt-enqueued-time",
+    } <= notes.keys()
     lab.rest().call("PUT", "/lab/settings", {"twinChangeEvents": False})
     with pytest.raises(RestError, match="no setting"):
         lab.rest().call("PUT", "/lab/settings", {"colour": "blue"})

@@ -9,6 +9,7 @@ from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient
 from azure.iot.device.aio import IoTHubDeviceClient as AioDeviceClient
 from azure.iot.device.exceptions import ClientError
 from azure.iot.hub.models import Twin, TwinProperties
+from leftovers import collect_leftovers
 from msrest.exceptions import HttpOperationError
 
 from iotedge_lab.broker.twin import SECTION_LIMIT, TAGS_LIMIT
@@ -19,6 +20,14 @@ from iotedge_lab.wire.mqtt.runs import iter_publishes
 from iotedge_lab.wire.topics import TwinResponse, parse_hub_topic, reported_patch_topic, twin_get_topic
 
 SECONDS = 10
+
+
+@pytest.fixture(autouse=True)
+def _tidy(request):
+    """After each test with the vendor's clients."""
+    yield
+    if "lab" in request.fixturenames:
+        collect_leftovers()
 
 
 # -- the rules, without a protocol ---------------------------------------------------------------------
@@ -74,7 +83,10 @@ VERSIONS = [
     # change: how much version, etag, desired and reported versions grow
     (lambda twins: twins.patch("d", "", {"tags": {"a": 1}}, None), (1, 1, 0, 0)),
     (lambda twins: twins.patch("d", "", {"properties": {"desired": {"a": 1}}}, None), (1, 1, 1, 0)),
-    (lambda twins: twins.patch("d", "", {"tags": {"a": 1}, "properties": {"desired": {"a": 1}}}, None), (1, 1, 1, 0)),
+    (
+        lambda twins: twins.patch("d", "", {"tags": {"a": 1}, "properties": {"desired": {"a": 1}}}, None),
+        (1, 1, 1, 0),
+    ),
     (lambda twins: twins.put("d", "", {"tags": {}, "properties": {"desired": {}}}, None), (1, 1, 1, 0)),
     (lambda twins: twins.report("d", "", {"a": 1}), (1, 0, 0, 1)),
     (lambda twins: twins.patch("d", "m", {"tags": {"a": 1}}, None), (0, 0, 0, 0)),
@@ -125,7 +137,9 @@ def test_what_put_leaves_out_is_gone(twins):
     twins.put("d", "", {"properties": {"desired": {"c": {"e": 4}, "f": None}}}, None)
     made = _json(twins)
     assert made["tags"] == {}
-    assert {key: value for key, value in made["properties"]["desired"].items() if key[0] != "$"} == {"c": {"e": 4}}
+    assert {key: value for key, value in made["properties"]["desired"].items() if key[0] != "$"} == {
+        "c": {"e": 4}
+    }
     assert made["properties"]["reported"]["r"] == 1
     assert told == [("d", "", {"b": None, "c": {"d": None, "e": 4}}, 3)]
 
@@ -198,7 +212,9 @@ def test_the_model_of_a_device(house):
 def wire(house):
     """A device that is subscribed to the answers about its twin."""
     made = house.connected("d")
-    _, data = made.client.subscribe([("$iothub/twin/res/#", 1), ("$iothub/twin/PATCH/properties/desired/#", 1)])
+    _, data = made.client.subscribe(
+        [("$iothub/twin/res/#", 1), ("$iothub/twin/PATCH/properties/desired/#", 1)]
+    )
     made.send(data)
     return made
 
@@ -306,7 +322,9 @@ def client(lab, device):
 def test_with_the_sdk(registry, client, device):
     """The service's patch and replacement reach the device, its report reaches the service."""
     twin = registry.get_twin(device)
-    registry.update_twin(device, Twin(tags={"line": 4}, properties=TwinProperties(desired={"a": 1, "b": 2})), twin.etag)
+    registry.update_twin(
+        device, Twin(tags={"line": 4}, properties=TwinProperties(desired={"a": 1, "b": 2})), twin.etag
+    )
     assert client.patches.get(timeout=SECONDS) == {"a": 1, "b": 2, "$version": 2}
     with pytest.raises(HttpOperationError, match="Precondition Failed"):
         registry.update_twin(device, Twin(tags={}), twin.etag)

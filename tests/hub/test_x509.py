@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from finding import annotations, find
 from house import HOST, FakeTransport
+from leftovers import collect_leftovers
 from pki import authority, issue
 
 from iotedge_lab.errors import ArgumentInvalid, HubNotRunning, QuotaExceeded, Unauthorized
@@ -35,6 +36,14 @@ def _self_signed(pair, *, secondary=None, digest="sha1"):
     if secondary:
         thumbs["secondaryThumbprint"] = getattr(secondary, digest)
     return {"type": "selfSigned", "x509Thumbprint": thumbs}
+
+
+@pytest.fixture(autouse=True)
+def _tidy(request):
+    """After each test with the vendor's clients."""
+    yield
+    if "lab" in request.fixturenames:
+        collect_leftovers()
 
 
 # -- the rules, without a protocol ---------------------------------------------------------------------
@@ -83,7 +92,10 @@ THUMB_FAULTS = {
     "another certificate": (lambda make, _: make("d").sent, "not a registered one"),
     "none": (lambda *_: (), "showed no certificate"),
     "rubbish": (lambda *_: (b"\x30\x03abc",), "cannot be read"),
-    "the right one behind another": (lambda make, good: (*make("d").sent, *good.sent), "not a registered one"),
+    "the right one behind another": (
+        lambda make, good: (*make("d").sent, *good.sent),
+        "not a registered one",
+    ),
     "an authority's": (lambda make, _: make("d", ca=True).sent, "not a registered one"),
 }
 
@@ -171,7 +183,13 @@ USE = x509.ExtendedKeyUsage
 
 
 def _key_usage(**given):
-    names = ["digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"]
+    names = [
+        "digital_signature",
+        "content_commitment",
+        "key_encipherment",
+        "data_encipherment",
+        "key_agreement",
+    ]
     names += ["key_cert_sign", "crl_sign", "encipher_only", "decipher_only"]
     return x509.KeyUsage(**{name: given.get(name, False) for name in names})
 
@@ -182,7 +200,9 @@ CHAINS = {
     "by the last of three": lambda make, root: _below(make, root, 3),
     "with the root sent too": lambda make, root: _below(make, root, 1, more=(root,)),
     "in another order": lambda make, root: _below(make, root, 3, shuffle=True),
-    "for clients": lambda make, root: make("d", root, extensions=[(USE([ExtendedKeyUsageOID.CLIENT_AUTH]), False)]),
+    "for clients": lambda make, root: make(
+        "d", root, extensions=[(USE([ExtendedKeyUsageOID.CLIENT_AUTH]), False)]
+    ),
     "for anything": lambda make, root: make(
         "d", root, extensions=[(USE([ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]), True)]
     ),
@@ -214,10 +234,19 @@ BAD_CHAINS = {
     "another case": (lambda make, root: make("D", root), "common name 'D'"),
     "two names": (lambda make, root: make(["d", "other"], root), "common name"),
     "self-signed": (lambda make, _: make("d"), "not registered"),
-    "a stranger's": (lambda make, _: make("d", make("Stranger", ca=True)), "'CN=Stranger', which is not registered"),
+    "a stranger's": (
+        lambda make, _: make("d", make("Stranger", ca=True)),
+        "'CN=Stranger', which is not registered",
+    ),
     "the root's name, another key": (lambda make, _: make("d", make("Test root", ca=True)), "not registered"),
-    "intermediate not sent": (lambda make, root: make("d", make("Middle", root, ca=True)), "send its intermediate"),
-    "an intermediate that is none": (lambda make, root: _below(make, root, 1, ca=False), "not that of an authority"),
+    "intermediate not sent": (
+        lambda make, root: make("d", make("Middle", root, ca=True)),
+        "send its intermediate",
+    ),
+    "an intermediate that is none": (
+        lambda make, root: _below(make, root, 1, ca=False),
+        "not that of an authority",
+    ),
     "no basic constraints": (lambda make, root: _below(make, root, 1, ca=None), "not that of an authority"),
     "another device's as issuer": (
         lambda make, root: make("d", (thief := make("thief", root)), chain=[thief]),
@@ -242,7 +271,9 @@ BAD_CHAINS = {
     ),
     "a critical extension": (
         lambda make, root: make(
-            "d", root, extensions=[(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\0"), True)]
+            "d",
+            root,
+            extensions=[(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\0"), True)],
         ),
         "1.2.3.4",
     ),
@@ -311,7 +342,9 @@ NO_AUTHORITIES = {
     "a device's": lambda make, root: make("d", root).pem,
     "not an authority": lambda make, _: make("No", ca=False).pem,
     "expired": lambda make, _: make("Old", ca=True, days=(-9, -1)).pem,
-    "with its key": lambda _, root: root.pem + "-----BEGIN PRIVATE KEY-----\nMIG=\n-----END PRIVATE KEY-----\n",
+    "with its key": lambda _, root: (
+        root.pem + "-----BEGIN PRIVATE KEY-----\nMIG=\n-----END PRIVATE KEY-----\n"
+    ),
     "too long": lambda _, root: root.pem + " " * 70_000,
     "not ASCII": lambda *_: "-----BEGIN CERTIFICATE-----\n\ud800\n-----END CERTIFICATE-----\n",
 }
@@ -375,7 +408,9 @@ def ca(lab):
 def _device(lab, name, pair, folder, **options):
     """The vendor's client; shut down at the end."""
     certificate, key = pair.files(folder)
-    client = IoTHubDeviceClient.create_from_x509_certificate(X509(certificate, key), lab.hostname, name, **options)
+    client = IoTHubDeviceClient.create_from_x509_certificate(
+        X509(certificate, key), lab.hostname, name, **options
+    )
     try:
         yield client
     finally:
@@ -410,7 +445,9 @@ def test_a_module_by_certificate_with_the_sdk(lab, registry, ca, device, tmp_pat
     """`IoTHubModuleClient.create_from_x509_certificate`."""
     registry.create_module_with_certificate_authority(device, "m", None)
     certificate, key = issue(f"{device}/m", ca).files(tmp_path)
-    client = IoTHubModuleClient.create_from_x509_certificate(X509(certificate, key), lab.hostname, device, "m")
+    client = IoTHubModuleClient.create_from_x509_certificate(
+        X509(certificate, key), lab.hostname, device, "m"
+    )
     try:
         client.send_message("from the module")
     finally:
@@ -429,7 +466,6 @@ async def test_with_the_asynchronous_sdk(lab, registry, ca, tmp_path):
         await client.shutdown()
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the SDK leaves its socket open when it is refused
 def test_refused_with_the_sdk(lab, registry, ca, tmp_path):
     """Another's certificate raises `CredentialError`, as a wrong key does."""
     registry.create_device_with_certificate_authority("by-ca-2", "enabled")

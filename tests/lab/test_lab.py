@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -96,13 +97,16 @@ def test_env(lab):
     assert env[SERVICE_VARIABLE] == lab.service_connection_string
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
         assert env[name] == str(lab.ca_file)
-    with open(env["SSL_CERT_FILE"]) as bundle, open(env["NODE_EXTRA_CA_CERTS"]) as root:
-        assert root.read().strip() in bundle.read()
+    assert Path(env["NODE_EXTRA_CA_CERTS"]).read_text().strip() in Path(env["SSL_CERT_FILE"]).read_text()
     proxied = lab.env(proxy=True)
     if lab._told.port_443:
         assert proxied == env
     else:
-        assert proxied["mqtt_proxy"] == proxied["HTTPS_PROXY"] == f"http://{lab._told.host}:{lab._told.proxy_port}"
+        assert (
+            proxied["mqtt_proxy"]
+            == proxied["HTTPS_PROXY"]
+            == f"http://{lab._told.host}:{lab._told.proxy_port}"
+        )
 
 
 def test_activate_and_close_restore_the_environment(lab, monkeypatch):
@@ -296,7 +300,9 @@ def test_reset(own):
 @pytest.mark.parametrize("host", ["localhost:8443", "127.0.0.99:8443", "127.0.0.1"])
 def test_a_loopback_string_of_another_lab_is_ignored(lab, monkeypatch, host):
     """A variable that is left from another lab leads nowhere: the state folder decides."""
-    monkeypatch.setenv(SERVICE_VARIABLE, f"HostName={host};SharedAccessKeyName=iothubowner;SharedAccessKey={some_key()}")
+    monkeypatch.setenv(
+        SERVICE_VARIABLE, f"HostName={host};SharedAccessKeyName=iothubowner;SharedAccessKey={some_key()}"
+    )
     with Lab.open(lab.state_dir) as handle:
         assert handle.is_local
         assert handle.hostname == lab.hostname
@@ -304,7 +310,9 @@ def test_a_loopback_string_of_another_lab_is_ignored(lab, monkeypatch, host):
 
 
 def _azure(monkeypatch, host="contoso.azure-devices.net", **events):
-    monkeypatch.setenv(SERVICE_VARIABLE, f"HostName={host};SharedAccessKeyName=iothubowner;SharedAccessKey={some_key()}")
+    monkeypatch.setenv(
+        SERVICE_VARIABLE, f"HostName={host};SharedAccessKeyName=iothubowner;SharedAccessKey={some_key()}"
+    )
     for text in events.values():
         monkeypatch.setenv(EVENTS_VARIABLE, text)
 
@@ -312,7 +320,9 @@ def _azure(monkeypatch, host="contoso.azure-devices.net", **events):
 def test_azure_starts_nothing(tmp_path, monkeypatch):
     """With the string of a hub on Azure no process is started and no folder made."""
     _azure(monkeypatch)
-    monkeypatch.setattr("iotedge_lab.launch.subprocess.Popen", lambda *_, **__: pytest.fail("a process was started"))
+    monkeypatch.setattr(
+        "iotedge_lab.launch.subprocess.Popen", lambda *_, **__: pytest.fail("a process was started")
+    )
     with Lab.open(tmp_path / "state") as lab:
         assert not lab.is_local
         assert lab.hostname == "contoso.azure-devices.net"
@@ -340,7 +350,11 @@ def test_azure_with_its_endpoint_and_on_binder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "text",
-    ["nonsense", "HostName=contoso.azure-devices.net", "HostName=contoso.azure-devices.net;DeviceId=d;SharedAccessKey=aaaa"],
+    [
+        "nonsense",
+        "HostName=contoso.azure-devices.net",
+        "HostName=contoso.azure-devices.net;DeviceId=d;SharedAccessKey=aaaa",
+    ],
 )
 def test_a_string_that_is_no_services(tmp_path, monkeypatch, text):
     """A malformed string, or a device's, is refused with a word on where to find the right one."""
@@ -363,7 +377,9 @@ def test_everything_in_the_folder_is_private(tmp_path, umask):
             lab.rest().call("PUT", "/devices/d", {})
             with RawDevice(lab, "d") as one:
                 one.send(b"x")
-            found = {path: stat.S_IMODE(path.stat().st_mode) for path in [lab.state_dir, *lab.state_dir.rglob("*")]}
+            found = {
+                path: stat.S_IMODE(path.stat().st_mode) for path in [lab.state_dir, *lab.state_dir.rglob("*")]
+            }
     finally:
         os.umask(before)
     names = {path.name for path in found}
@@ -400,7 +416,10 @@ def test_no_key_in_the_hubs_log(own):
     own.crash()
     own.start()
     log = (own.state_dir / "hub.log").read_text()
-    secrets = [*own._told.keys.values(), ConnectionString.parse(own.device_connection_string("d")).shared_access_key]
+    secrets = [
+        *own._told.keys.values(),
+        ConnectionString.parse(own.device_connection_string("d")).shared_access_key,
+    ]
     assert len(secrets) == 6
     assert not [secret for secret in secrets if secret in log]
     assert "SharedAccessSignature" not in log

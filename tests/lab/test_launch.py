@@ -72,7 +72,18 @@ def test_a_folder_that_is_not_there_is_not_locked(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", '{"hub_id": "x"', "[]", "null", '{"hub_id": "x"}', '{"from": "another version"}', "\x00\xff", "5"]
+    "text",
+    [
+        "",
+        "{",
+        '{"hub_id": "x"',
+        "[]",
+        "null",
+        '{"hub_id": "x"}',
+        '{"from": "another version"}',
+        "\x00\xff",
+        "5",
+    ],
 )
 def test_a_half_written_hub_json_is_none(folder, text):
     """Half a file, another version's or nonsense reads as none, and the next write replaces it."""
@@ -160,7 +171,9 @@ def test_where_no_address_was_asked_for_another_is_taken(tmp_path, address):
 
 def test_a_hub_that_says_no_is_told_in_its_words(folder):
     """A store of another version: the reason comes to who opened, as an error of ours."""
-    (folder.path / "hub.db").write_bytes(b"this is no database at all, but it is long enough to be looked at" * 9)
+    (folder.path / "hub.db").write_bytes(
+        b"this is no database at all, but it is long enough to be looked at" * 9
+    )
     with pytest.raises(EnvironmentProblem, match="cannot be read"):
         Lab.open(folder.path, ephemeral=True)
     assert not folder.locked()
@@ -177,7 +190,9 @@ def test_a_hub_that_says_no_is_told_in_its_words(folder):
 def test_a_hub_that_does_not_come_up(folder, monkeypatch, program, word):
     """What the process said is in the error, with the place of its log."""
     real = subprocess.Popen
-    monkeypatch.setattr(launch.subprocess, "Popen", lambda _, **more: real([sys.executable, "-c", program], **more))
+    monkeypatch.setattr(
+        launch.subprocess, "Popen", lambda _, **more: real([sys.executable, "-c", program], **more)
+    )
     with pytest.raises(HubFailed, match=word) as caught:
         launch.start(folder, Settings())
     assert "hub.log" in str(caught.value)
@@ -205,14 +220,18 @@ def test_an_error_that_is_unknown_is_still_told(folder, monkeypatch):
     """A word that this version does not know (a newer hub's) is a HubFailed with its message."""
     real = subprocess.Popen
     program = 'import json; print(json.dumps({"error": "Strange", "message": "the moon"}))'
-    monkeypatch.setattr(launch.subprocess, "Popen", lambda _, **more: real([sys.executable, "-c", program], **more))
+    monkeypatch.setattr(
+        launch.subprocess, "Popen", lambda _, **more: real([sys.executable, "-c", program], **more)
+    )
     with pytest.raises(HubFailed, match="the moon"):
         launch.start(folder, Settings())
 
 
 def test_the_settings_become_the_command_line(folder):
     """Each setting has its flag."""
-    words = launch.arguments(folder.path, Settings(host="127.0.0.9", partitions=7, retention_days=0.5, fsync=True))
+    words = launch.arguments(
+        folder.path, Settings(host="127.0.0.9", partitions=7, retention_days=0.5, fsync=True)
+    )
     assert words == [
         "--state", str(folder.path), "--partitions", "7", "--retention-days", "0.5", "--host", "127.0.0.9", "--fsync",
     ]  # fmt: skip
@@ -288,7 +307,9 @@ def test_another_hub_on_the_same_address_is_not_ours(tmp_path):
 
 def test_no_process_is_killed_that_is_not_the_hub(folder):
     """hub.json may name a number that another process has by now: without the lock, nothing is ended."""
-    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as bystander:
+    with subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
+    ) as bystander:
         told = HubFile(**{**{name: getattr(TOLD, name) for name in TOLD.__slots__}, "pid": bystander.pid})
         folder.write(told)
         assert launch.stop(folder, told) is False
@@ -311,3 +332,15 @@ def test_a_probe_does_not_disturb(folder):
         assert not folder.locked()
     with FileLock(folder.path / "hub.lock", timeout=0):
         assert folder.locked()
+
+
+def test_a_hub_that_is_down_finds_its_address_again(tmp_path):
+    """While a hub is down its address is not taken, and not even tried, by those that start meanwhile."""
+    with Lab.open(tmp_path / "one", ephemeral=True) as one:
+        address = one.hostname
+        one.crash()
+        for number in range(3):
+            with Lab.open(tmp_path / f"other-{number}", ephemeral=True) as other:
+                assert other.hostname != address
+        one.start()
+        assert one.hostname == address

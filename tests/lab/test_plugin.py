@@ -8,7 +8,7 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
-DEVELOPERS_TESTS = '''
+DEVELOPERS_TESTS = """
 import os
 import pytest
 from iotedge_lab.lab import Lab
@@ -45,7 +45,7 @@ def test_it_survives_a_crash(iothub):
 
 def test_one_that_fails(iothub):
     assert iothub.status()["devices"] == 99
-'''
+"""
 
 
 @pytest.fixture

@@ -37,7 +37,9 @@ class Azure:
             def _serve(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 outer.requests.append((self.command, self.path, dict(self.headers), body))
-                status, headers, text = outer.answer(self.command, urllib.parse.urlsplit(self.path).path, body)
+                status, headers, text = outer.answer(
+                    self.command, urllib.parse.urlsplit(self.path).path, body
+                )
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
@@ -75,7 +77,11 @@ class Azure:
             if name in self.tagged:
                 self.tagged.remove(name)
                 return 204, {}, b""
-            return 404, {"iothub-errorcode": "DeviceNotFound"}, b'{"Message": "ErrorCode:DeviceNotFound;gone"}'
+            return (
+                404,
+                {"iothub-errorcode": "DeviceNotFound"},
+                b'{"Message": "ErrorCode:DeviceNotFound;gone"}',
+            )
         return 200, {}, b'{"deviceId": "d"}'
 
     def close(self):
@@ -108,15 +114,19 @@ def client(string, authority):
 
 def test_a_call_is_signed_and_names_its_version(client, azure):
     """A token of the policy, for five minutes, for the host and port; api-version and JSON."""
-    assert client.call("PUT", "/devices/d", {"deviceId": "d"}, headers={"If-Match": "*"}, query={"a": "ü&"}) == {
-        "deviceId": "d"
-    }
+    assert client.call(
+        "PUT", "/devices/d", {"deviceId": "d"}, headers={"If-Match": "*"}, query={"a": "ü&"}
+    ) == {"deviceId": "d"}
     ((method, path, headers, body),) = azure.requests
     assert (method, path) == ("PUT", "/devices/d?api-version=2021-04-12&a=%C3%BC%26")
     assert json.loads(body) == {"deviceId": "d"}
     assert headers["If-Match"] == "*"
     token = sas.parse(headers["Authorization"])
-    assert (token.resource_decoded, token.key_name, token.expiry) == (azure.host, "iothubowner", 1_700_000_300)
+    assert (token.resource_decoded, token.key_name, token.expiry) == (
+        azure.host,
+        "iothubowner",
+        1_700_000_300,
+    )
     sas.verify(token, some_key(), 1_700_000_000)
 
 
@@ -127,25 +137,29 @@ def test_an_empty_answer_is_none(client, azure):
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "body", "error", "message"),
+    ("answer", "error", "message"),
     [
-        (404, {"iothub-errorcode": "DeviceNotFound"}, b'{"Message": "ErrorCode:DeviceNotFound;no d"}', "DeviceNotFound", "no d"),
-        (401, {}, b'{"Message": "no"}', "", "no"),
-        (500, {}, b"<html>oh</html>", "", "<html>oh</html>"),
-        (503, {}, b"", "", ""),
-        (429, {}, b"[1]", "", "[1]"),
-        (400, {}, b"\xff\xfe", "", "\ufffd"),
+        (
+            (404, {"iothub-errorcode": "DeviceNotFound"}, b'{"Message": "ErrorCode:DeviceNotFound;no d"}'),
+            "DeviceNotFound",
+            "no d",
+        ),
+        ((401, {}, b'{"Message": "no"}'), "", "no"),
+        ((500, {}, b"<html>oh</html>"), "", "<html>oh</html>"),
+        ((503, {}, b""), "", ""),
+        ((429, {}, b"[1]"), "", "[1]"),
+        ((400, {}, b"\xff\xfe"), "", "\ufffd"),
     ],
 )
-def test_a_refusal(client, azure, status, headers, body, error, message):
+def test_a_refusal(client, azure, answer, error, message):
     """Whatever the body is, status, word and message are in the error."""
-    azure.answers = [(status, headers, body)]
+    azure.answers = [answer]
     with pytest.raises(RestError) as caught:
         client.call("GET", "/devices/d")
     assert isinstance(caught.value, ServiceError)
-    assert (caught.value.http_status, caught.value.error) == (status, error)
+    assert (caught.value.http_status, caught.value.error) == (answer[0], error)
     assert message in str(caught.value)
-    assert str(status) in str(caught.value)
+    assert str(answer[0]) in str(caught.value)
 
 
 def test_nobody_there(authority):
@@ -160,7 +174,9 @@ def test_nobody_there(authority):
 def test_a_server_that_says_nothing(authority):
     """A host that accepts and never answers is given up after the time-out."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        string = f"HostName=localhost:{server.getsockname()[1]};SharedAccessKeyName=p;SharedAccessKey={some_key()}"
+        string = (
+            f"HostName=localhost:{server.getsockname()[1]};SharedAccessKeyName=p;SharedAccessKey={some_key()}"
+        )
         with pytest.raises(HubNotRunning):
             RestClient(string, authority.bundle_file).call("GET", "/devices", timeout=0.2)
 
@@ -182,7 +198,10 @@ def test_no_key_in_an_error(string, client, azure):
     assert "sig=" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("part", "quoted"), [("a/b", "a%2Fb"), ("a b", "a%20b"), ("50%", "50%25"), ("a?b#c", "a%3Fb%23c"), ("ü", "%C3%BC")])
+@pytest.mark.parametrize(
+    ("part", "quoted"),
+    [("a/b", "a%2Fb"), ("a b", "a%20b"), ("50%", "50%25"), ("a?b#c", "a%3Fb%23c"), ("ü", "%C3%BC")],
+)
 def test_quote(part, quoted):
     """An id is one segment of the path."""
     assert quote(part) == quoted
@@ -196,7 +215,9 @@ def cloud(azure, string, authority, monkeypatch, tmp_path):
     """A `Lab` on the tiny server, as if that were Azure."""
     monkeypatch.setenv(SERVICE_VARIABLE, string)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle_file))
-    monkeypatch.setattr("iotedge_lab.lab._is_loopback", lambda _: False)  # it listens on loopback, as all here
+    monkeypatch.setattr(
+        "iotedge_lab.lab._is_loopback", lambda _: False
+    )  # it listens on loopback, as all here
     with Lab.open(tmp_path / "state") as lab:
         assert not lab.is_local
         yield lab
@@ -210,8 +231,12 @@ def test_reset_deletes_what_is_tagged(cloud, azure):
     queries = [body for method, path, _, body in azure.requests if path.startswith("/devices/query")]
     assert len(queries) == 4
     assert json.loads(queries[0])["query"] == "SELECT deviceId FROM devices WHERE is_defined(tags.iotedgeLab)"
-    deletions = [(path.partition("?")[0], headers) for method, path, headers, _ in azure.requests if method == "DELETE"]
-    assert {path for path, _ in deletions} == {f"/devices/{quote(name)}" for name in ("car 1", "a/b", "c", "d", "e")}
+    deletions = [
+        (path.partition("?")[0], headers) for method, path, headers, _ in azure.requests if method == "DELETE"
+    ]
+    assert {path for path, _ in deletions} == {
+        f"/devices/{quote(name)}" for name in ("car 1", "a/b", "c", "d", "e")
+    }
     assert len(deletions) == 5
     assert all(headers["If-Match"] == "*" for _, headers in deletions)
 

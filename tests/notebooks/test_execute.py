@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import nbformat
@@ -13,11 +15,14 @@ from notebooks.source.make import command as maker
 from notebooks.source.make import hygiene
 from notebooks.source.make.execute import (
     WIDGET_VIEW,
+    at_localhost,
     clean,
     execute,
+    hub_address,
     isolated_environment,
     isolated_lab,
     same_but_for_noise,
+    sanitizer,
 )
 from notebooks.source.make.source import build
 
@@ -81,6 +86,56 @@ def test_widget_views_and_kernel_versions_are_not_kept(toy: nbformat.NotebookNod
     assert "widgets" not in toy.metadata
     assert "version" not in toy.metadata.language_info
     assert "execution" not in cell.metadata
+
+
+def test_the_makers_address_is_stored_as_localhost(toy: nbformat.NotebookNode) -> None:
+    """Each text of an output names localhost in place of the hub's address, and no other number changes."""
+    code = [cell for cell in toy.cells if cell.cell_type == "code"]
+    code[0].outputs = [nbformat.v4.new_output("stream", text="at 127.0.0.1. Not 127.0.0.12, 0.127.0.0.1")]
+    code[1].outputs = [
+        nbformat.v4.new_output(
+            "display_data",
+            data={
+                "text/plain": "HostName=127.0.0.1;x",
+                "text/html": "<td>127.0.0.1 (local)</td>",
+                "image/png": "127.0.0.1",
+            },
+        )
+    ]
+    sources_before = [cell.source for cell in toy.cells]
+    at_localhost(toy, "127.0.0.1")
+    assert code[0].outputs[0].text == "at localhost. Not 127.0.0.12, 0.127.0.0.1"
+    assert code[1].outputs[0].data == {
+        "text/plain": "HostName=localhost;x",
+        "text/html": "<td>localhost (local)</td>",
+        "image/png": "127.0.0.1",
+    }
+    assert [cell.source for cell in toy.cells] == sources_before
+
+
+def test_no_hub_has_no_address(tmp_path: Path) -> None:
+    """A notebook that opened no lab leaves no state folder, and an empty folder names no hub."""
+    assert hub_address(tmp_path / "none") is None
+    assert hub_address(tmp_path) is None
+
+
+def test_random_parts_of_an_identity_are_noise(toy: nbformat.NotebookNode) -> None:
+    """Two runs differ in etag, generation id and device scope; a change of the rest is seen."""
+    shown = '{{"etag": "{0}==", "generationId": "{1}", "deviceScope": "ms-azure-iot-edge://edge-1-{1}"}}'
+
+    def stored(text: str) -> nbformat.NotebookNode:
+        made = deepcopy(toy)
+        made.cells[1].outputs = [nbformat.v4.new_output("display_data", data={"text/plain": text})]
+        return made
+
+    one, two = shown.format("MTIz", "71"), shown.format("OTk5OQ", "839")
+    assert same_but_for_noise(stored(one), stored(two))
+    assert not same_but_for_noise(stored(one), stored(two.replace("edge-1-", "edge-2-")))
+    hidden = [one, two, html.escape(one), html.escape(two)]
+    for pattern, replacement in sanitizer():  # as nbval does it, on the text itself
+        hidden = [pattern.sub(replacement, text) for text in hidden]
+    assert hidden[0] == hidden[1]
+    assert hidden[2] == hidden[3]
 
 
 def test_the_command_stores_checks_and_finds_drift(

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import ast
 import inspect
-from types import ModuleType, SimpleNamespace
+from pathlib import Path
+from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from azure.iot.device import Message
 
-from iotedge_lab.show.exercises import NotYet, Verdict, Wrong, ask, car_simulator, check
+from iotedge_lab.show import exercises
+from iotedge_lab.show.exercises import (
+    NotYet,
+    Verdict,
+    Wrong,
+    ask,
+    car_simulator,
+    check,
+    iot_hub_setup,
+    run,
+)
 from iotedge_lab.show.exercises.verdict import Word
 from notebooks.source.make.source import build_file, sources
 
@@ -41,6 +52,63 @@ def _raising(_row: Any) -> Message:
 def _after(number: int) -> list[SimpleNamespace]:
     return [event for event in EVENTS if event.sequence_number > number]
 
+
+MODULES = [car_simulator, iot_hub_setup]
+
+
+def _interval(accepts: Callable[[Any], bool]) -> Callable[[dict[str, Any], float], Any]:
+    def next_interval(patch: dict[str, Any], current: float) -> Any:
+        asked = patch.get("telemetryInterval")
+        return asked if accepts(asked) else current
+
+    return next_interval
+
+
+def _positive(asked: Any) -> bool:
+    return isinstance(asked, int | float) and asked > 0
+
+
+def _answering(
+    accepts: Callable[[Any], bool] = lambda times: type(times) is int and 1 <= times <= 10,
+    *,
+    good: Callable[[Any], Any] = lambda times: (200, {"flashed": times}),
+    bad: Any = (400, {"error": "no"}),
+    other: Any = (404, {"error": "what?"}),
+) -> Callable[[str, Any], Any]:
+    def answer(method: str, payload: Any) -> Any:
+        if method != "flashLights":
+            return other
+        times = payload.get("times") if isinstance(payload, dict) else None
+        return good(times) if accepts(times) else bad
+
+    return answer
+
+
+def _sending(
+    urgent: Any = MappingProxyType({"priority": "high"}),
+    calm: Any = MappingProxyType({}),
+    *,
+    to: str = "car-1",
+    times: int = 1,
+    loud: bool = False,
+) -> Callable[[Any, str, bool], None]:
+    def send_order(registry: Any, text: str, is_urgent: bool) -> None:
+        for _ in range(times):
+            properties = urgent if is_urgent else calm
+            if isinstance(properties, MappingProxyType):
+                properties = dict(properties)
+            registry.send_c2d_message(to, text.upper() if loud else text, properties)
+
+    return send_order
+
+
+def _sends_plain(registry: Any, text: str, _urgent: bool) -> None:
+    registry.send_c2d_message("car-1", text)
+
+
+INTERVAL = iot_hub_setup.check_next_interval
+ANSWER = iot_hub_setup.check_answer
+ORDER = iot_hub_setup.check_send_order
 
 # check, the rest of its arguments, the answer, the verdict's word, words in its text
 CASES: list[tuple[Callable[..., Verdict], tuple[Any, ...], Any, Word, str]] = [
@@ -95,6 +163,57 @@ CASES: list[tuple[Callable[..., Verdict], tuple[Any, ...], Any, Word, str]] = [
     (car_simulator.check_read_after, (EVENTS,), lambda number: _after(number - 1), Word.WRONG, "inclusive"),
     (car_simulator.check_read_after, (EVENTS,), lambda number: [], Word.WRONG, "the int as it is"),
     (car_simulator.check_read_after, (EVENTS,), lambda number: _after(number + 1), Word.WRONG, "gave [116"),
+    (INTERVAL, (), _interval(_positive), Word.OK, "5 kinds of unfit patches"),
+    (INTERVAL, (), lambda p, c: ..., Word.NOT_YET, "gives nothing back yet"),
+    (INTERVAL, (), lambda p, c: "0.2", Word.WRONG, "a number of seconds"),
+    (INTERVAL, (), lambda p, c: c, Word.WRONG, "still 0.5 s"),
+    (INTERVAL, (), lambda p, c: p["$version"], Word.WRONG, "the patch's $version"),
+    (INTERVAL, (), lambda p, c: 0.1, Word.WRONG, "gave 0.1"),
+    (INTERVAL, (), _interval(lambda a: isinstance(a, float)), Word.WRONG, "whole numbers count too"),
+    (INTERVAL, (), lambda p, c: p["telemetryInterval"], Word.WRONG, "raised KeyError"),
+    (INTERVAL, (), lambda p, c: p.get("telemetryInterval"), Word.WRONG, "about something else"),
+    (INTERVAL, (), lambda p, c: p.get("telemetryInterval", c), Word.WRONG, "was deleted (None)"),
+    (INTERVAL, (), _interval(lambda a: a is not None), Word.WRONG, "a text changes nothing"),
+    (INTERVAL, (), _interval(lambda a: isinstance(a, int | float)), Word.WRONG, "zero changes nothing"),
+    (INTERVAL, (), _interval(lambda a: isinstance(a, int | float) and a), Word.WRONG, "a negative number"),
+    (INTERVAL, (), _interval(lambda a: a is not None and a > 0), Word.WRONG, "raised TypeError"),
+    (ANSWER, (), _answering(), Word.OK, "8 kinds of bad ones"),
+    (ANSWER, (), lambda method, payload: None, Word.NOT_YET, "gives nothing back yet"),
+    (ANSWER, (), _answering(good=lambda times: (200, ...)), Word.NOT_YET, "replace the ..."),
+    (ANSWER, (), lambda method, payload: 200, Word.WRONG, "a status and a payload were expected"),
+    (ANSWER, (), _answering(good=lambda times: ("200", {})), Word.WRONG, "a whole number such as 200"),
+    (ANSWER, (), _answering(good=lambda times: (200, {1, 2})), Word.WRONG, "cannot be sent as JSON"),
+    (ANSWER, (), _answering(lambda times: False), Word.WRONG, "a good request: 200, not 400"),
+    (ANSWER, (), _answering(good=lambda times: (200, None)), Word.WRONG, '{"flashed": 3}, answer gave None'),
+    (ANSWER, (), _answering(good=lambda times: (200, {"flashed": 3})), Word.WRONG, "not for 5"),
+    (ANSWER, (), _answering(lambda times: times in range(1, 10)), Word.WRONG, "10 is refused"),
+    (ANSWER, (), _answering(lambda times: times in range(2, 11)), Word.WRONG, "1 is refused"),
+    (ANSWER, (), _answering(lambda times: True), Word.WRONG, "times that is missing is a bad payload"),
+    (ANSWER, (), lambda m, payload: (200, {"flashed": payload["times"]}), Word.WRONG, "raised KeyError"),
+    (ANSWER, (), _answering(lambda times: type(times) is int), Word.WRONG, "zero flashes"),
+    (ANSWER, (), _answering(lambda times: type(times) is int and times > 0), Word.WRONG, "11 flashes"),
+    (
+        ANSWER,
+        (),
+        _answering(lambda times: isinstance(times, int | float) and 1 <= times <= 10),
+        Word.WRONG,
+        "half a flash",
+    ),
+    (ANSWER, (), _answering(bad=(400, {})), Word.WRONG, "with some words, not {}"),
+    (ANSWER, (), _answering(other=(200, {})), Word.WRONG, "another method is 404"),
+    (ORDER, (), _sending(), Word.OK, "priority=high"),
+    (ORDER, (), lambda registry, text, urgent: None, Word.NOT_YET, "nothing was sent"),
+    (ORDER, (), None, Word.NOT_YET, "write the function"),
+    (ORDER, (), _sends_plain, Word.NOT_YET, "no property 'priority' yet"),
+    (ORDER, (), _sending(...), Word.NOT_YET, "replace the ..."),
+    (ORDER, (), _sending(times=2), Word.WRONG, "sent as 2 messages"),
+    (ORDER, (), _sending(to="edge-1"), Word.WRONG, "the order went to 'edge-1'"),
+    (ORDER, (), _sending(loud=True), Word.WRONG, "the message is 'STOP'"),
+    (ORDER, (), _sending(None), Word.WRONG, "needs a dictionary"),
+    (ORDER, (), _sending({"priority": True}), Word.WRONG, "write 'high'"),
+    (ORDER, (), _sending({"priority": "high"}, {"priority": "low"}), Word.WRONG, "carries priority 'low'"),
+    (ORDER, (), _sending({}, {"priority": "high"}), Word.WRONG, "the urgent one does not"),
+    (ORDER, (), lambda registry, text, urgent: text / 2, Word.WRONG, "raised TypeError"),
 ]
 
 
@@ -121,7 +240,14 @@ def test_every_check_is_tried_with_every_kind_of_answer() -> None:
     tried: dict[str, set[Word]] = {}
     for judge, _, _, word, _ in CASES:
         tried.setdefault(judge.__name__, set()).add(word)
-    assert tried == {name: set(Word) for name in _checks_of(car_simulator)}
+    assert tried == {name: set(Word) for module in MODULES for name in _checks_of(module)}
+
+
+def test_every_module_of_checks_is_known_here() -> None:
+    """A notebook's new module of checks does not escape the tests of this file."""
+    package = Path(exercises.__file__).parent
+    found = {path.stem for path in package.glob("*.py")} - {"__init__", "verdict"}
+    assert found == {module.__name__.rpartition(".")[2] for module in MODULES}
 
 
 def test_the_notebooks_use_every_check_and_no_other() -> None:
@@ -132,7 +258,7 @@ def test_the_notebooks_use_every_check_and_no_other() -> None:
             if "exercise-check" in cell.metadata.get("tags", []):
                 calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
                 called |= {node.func.attr for node in calls if isinstance(node.func, ast.Attribute)}
-    assert called == _checks_of(car_simulator)
+    assert called == {name for module in MODULES for name in _checks_of(module)}
 
 
 @check
@@ -162,6 +288,13 @@ def test_an_error_of_the_learners_code_is_named_with_its_line() -> None:
     line = inspect.getsourcelines(broken)[1] + 1
     with pytest.raises(Wrong, match=rf"broken raised ValueError: .* \(line {line} of its cell\)"):
         ask(broken, "x")
+
+
+def test_run_takes_a_function_that_gives_nothing_back() -> None:
+    """Where only the effect counts, None is an answer; an unwritten function still is none."""
+    assert run(lambda: None) is None
+    with pytest.raises(NotYet, match="write the function first"):
+        run(...)
 
 
 def test_a_bug_of_a_check_is_not_hidden() -> None:

@@ -66,6 +66,11 @@ def _wordy(notebook: NotebookNode) -> None:
     task.source += " word" * 60
 
 
+def _wide_fence(notebook: NotebookNode) -> None:
+    task = next(cell for cell in notebook.cells if "Exercise" in cell.source)
+    task.source += "\n```bash\n" + "x" * 93 + "\n```"
+
+
 def _first(old: str, new: str) -> Callable[[NotebookNode], None]:
     def spoil(notebook: NotebookNode) -> None:
         assert old in notebook.cells[0].source
@@ -126,6 +131,7 @@ CASES: list[tuple[hygiene.Rule, Callable[[NotebookNode], None], str]] = [
     (hygiene.cells_are_short, _wide_cell, "a line of 93 characters"),
     (hygiene.cells_are_short, _long_cells, "the median code cell has 7"),
     (hygiene.prose_is_short, _wordy, "words of prose before code cell 3"),
+    (hygiene.prose_is_short, _wide_fence, "a fenced line has 93"),
     (hygiene.opens_with_a_promise, _first("# A toy", "A toy"), "# Title"),
     (hygiene.opens_with_a_promise, _first("**You will**", "You may"), "0 bullets"),
     (hygiene.opens_with_a_promise, _first("- say a word\n- see a picture\n", ""), "1 bullets"),
@@ -135,6 +141,8 @@ CASES: list[tuple[hygiene.Rule, Callable[[NotebookNode], None], str]] = [
     (hygiene.closes_by_mirroring, _last("- said a word\n", ""), "has 2 bullets"),
     (hygiene.closes_by_mirroring, _last("**Next**", "Later"), "no **Next**"),
     (hygiene.closes_by_mirroring, _last("https://example.org/", "99_nowhere.ipynb"), "leads nowhere"),
+    (hygiene.closes_by_mirroring, _last("[a place](https://example.org/)", "some day"), "no **Next**"),
+    (hygiene.closes_by_mirroring, _last("https://example.org/", "../../README.md"), "out of JupyterLab"),
     (hygiene.stays_small, _heavy, "under 300"),
     (hygiene.stays_small, _say("line\n" * 61), "61 lines"),
     (hygiene.stays_small, _say("x" * 8001), "8001 characters"),
@@ -179,6 +187,19 @@ def test_a_violation_is_caught(
     """A notebook that breaks one rule is complained about in words that name the fault."""
     spoil(toy)
     assert any(words in complaint for complaint in rule(toy, HERE).complaints)
+
+
+def test_a_command_in_a_fence_is_no_prose(toy: NotebookNode) -> None:
+    """Commands are looked up, not read: their words do not count."""
+    task = next(cell for cell in toy.cells if "Exercise" in cell.source)
+    task.source += "\n> ```bash\n" + "> az iot hub show --name HUB\n" * 20 + "> ```\n"
+    assert hygiene.prose_is_short(toy, HERE).complaints == []
+
+
+def test_what_is_to_come_needs_no_link(toy: NotebookNode) -> None:
+    """A notebook that is not written yet is named in words, without a dead link."""
+    _last("[a place](https://example.org/)", "08, which is to come")(toy)
+    assert hygiene.closes_by_mirroring(toy, HERE).complaints == []
 
 
 def test_tagged_cells_may_raise_and_write_to_stderr(toy: NotebookNode) -> None:

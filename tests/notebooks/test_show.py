@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -111,8 +111,39 @@ def test_both_axes_carry_units(drive: pd.DataFrame, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(plots, "picture", look)
     for plot, _ in PLOTS:
         plot(drive)
-    assert len(labels) == 2 * len(PLOTS)
+    plots.arrivals(_times(1, 1, 1))
+    assert len(labels) == 2 * (len(PLOTS) + 1)
     assert [label for label in labels if not re.search(r"\(.+\)$", label)] == []
+
+
+def _times(*gaps: float) -> list[datetime]:
+    return [
+        datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=sum(gaps[:count]))
+        for count in range(len(gaps) + 1)
+    ]
+
+
+ARRIVALS = [
+    ([0.5] * 5 + [0.1] * 14, "20 messages over time; at the end they come more than twice as fast"),
+    ([0.1] * 14 + [0.5] * 5, "more than twice as slowly"),
+    ([0.5] * 6, "7 messages over time; they come at an even pace"),
+    ([0.0] * 3, "they come at an even pace"),
+]
+
+
+@pytest.mark.parametrize(("gaps", "words"), ARRIVALS, ids=[words for _, words in ARRIVALS])
+def test_arrivals_say_how_the_pace_changes(gaps: list[float], words: str) -> None:
+    """The alt text compares the last gaps with the first, and the order of the times does not matter."""
+    made = plots.arrivals(_times(*gaps))
+    assert words in made.alt
+    assert plots.arrivals(_times(*gaps)[::-1]) == made
+    assert len(made.png) < 60_000
+
+
+def test_arrivals_of_too_few_messages_are_refused() -> None:
+    """Three messages show no change of pace."""
+    with pytest.raises(DataError, match="at least 4"):
+        plots.arrivals(_times(1, 1))
 
 
 def test_gear_lines_are_drawn_where_the_ratios_are_known(drive: pd.DataFrame) -> None:

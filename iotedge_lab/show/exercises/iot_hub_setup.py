@@ -99,14 +99,17 @@ def _answered(answer: Callable[[str, Any], tuple[int, Any]], method: str, payloa
     return status, reply
 
 
+_NONE_GIVEN: Any = object()
+
+
 class _Recorder:
     """Takes `send_c2d_message` as the registry manager does, and keeps what it was called with."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[Any, Any, Any]] = []
 
-    def send_c2d_message(self, device_id: Any, message: Any, properties: Any = ...) -> None:
-        self.sent.append((device_id, message, {} if properties is ... else properties))
+    def send_c2d_message(self, device_id: Any, message: Any, properties: Any = _NONE_GIVEN) -> None:
+        self.sent.append((device_id, message, {} if properties is _NONE_GIVEN else properties))
 
 
 @check
@@ -132,7 +135,9 @@ def _order(send_order: Callable[[Any, str, bool], object], text: str, urgent: bo
     recorder = _Recorder()
     run(send_order, recorder, text, urgent)
     if not recorder.sent:
-        raise NotYet("nothing was sent; call registry.send_c2d_message, with the registry that is handed over")
+        raise NotYet(
+            "nothing was sent; call registry.send_c2d_message, with the registry that is handed over"
+        )
     if len(recorder.sent) > 1:
         raise Wrong(f"one order was sent as {len(recorder.sent)} messages; call send_c2d_message once")
     device_id, message, properties = recorder.sent[0]

@@ -1,9 +1,9 @@
 """Run a notebook from top to bottom in a kernel and a lab of its own, and keep what is stable of it.
 
 What is taken away before storing: widget state and widget views (their ids are random), the times of the
-cells, the kernel's version. What is put in another's place: the loopback address of the maker's hub, which
-depends on what else ran on that machine, becomes `localhost`. What stays differs between two runs in times, ids and pictures' bytes only,
-which `tests/notebooks/sanitize.cfg` hides from nbval.
+cells, the kernel's version. The loopback address of the maker's hub, which depends on what else ran on that
+machine, becomes `localhost`. What stays differs between two runs in times, ids and pictures' bytes only, which
+`tests/notebooks/sanitize.cfg` hides from nbval.
 """
 
 from __future__ import annotations
