@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from iotedge_lab import launch
 from iotedge_lab.errors import ConnectionStringError, HubNotRunning, UsageError
+from iotedge_lab.hub.claims import release
 from iotedge_lab.hub.names import EVENTS_NAME
 from iotedge_lab.hub.state import STATE_VARIABLE, HubFile, StateFolder, default_folder
 from iotedge_lab.rest import RestClient, RestError, quote
@@ -274,6 +275,8 @@ class Lab:
         if self._child is not None:
             self._child.close()
             self._child = None
+            if self._told is not None:
+                release(self._told.host, self._state)
 
     def __enter__(self) -> Self:
         return self

@@ -28,7 +28,7 @@ def main() -> None:
       iotedge-lab device connection-string car1
       iotedge-lab monitor
 
-    The commands device, monitor and reset work on a hub on Azure too: set IOTHUB_CONNECTION_STRING (and
+    The commands device, fleet, monitor and reset work on a hub on Azure too: set IOTHUB_CONNECTION_STRING (and
     EVENTHUB_CONNECTION_STRING for monitor) to it. --state always means the local hub of that folder.
 
     Something does not work? 'iotedge-lab doctor' finds out what, and says how to mend it.

@@ -184,6 +184,11 @@ def _sum_up(summary: FleetSummary) -> None:
         click.echo(f"note: {car.device} was refused: {car.refusal}", err=True)
     if len(refused) > _SHOWN:
         click.echo(f"note: and {len(refused) - _SHOWN:,} more cars were refused", err=True)
+    cut_off = summary.cut_off
+    if cut_off:
+        click.echo(
+            f"note: {len(cut_off):,} cars had no connection at the end: {cut_off[0].trouble}", err=True
+        )
     if summary.held:
         click.echo(
             f"note: {summary.held:,} rows were due when they could not be sent, and the drives waited",

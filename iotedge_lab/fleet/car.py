@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,10 +35,10 @@ if TYPE_CHECKING:
 KEEP_ALIVE: Final = 60  # s, as the SDKs have it
 _PING_AFTER: Final = 30.0  # s of writing nothing
 _SILENCE: Final = 30.0  # s without a word from a hub that owes one
-_CONNECT_SECONDS: Final = 30.0  # from the first packet to CONNACK
+_CONNECT_SECONDS: Final = 15.0  # from the first packet to CONNACK
 _SHUTDOWN_SECONDS: Final = 2.0  # for the end of TLS
 _FIRST_DELAY: Final = 0.25  # s before a lost connection is made again; doubles up to
-_LONGEST_DELAY: Final = 5.0
+_LONGEST_DELAY: Final = 3.0
 _REFUSED_DELAY: Final = 15.0
 _STEADY: Final = 5.0  # s that a connection must hold for the delay to begin anew
 _RENEWAL: Final = (
@@ -119,6 +120,7 @@ class Car:
             self.sent,
             self.acknowledged,
             self.refusal,
+            self.trouble,
         )
 
     # -- driving ---------------------------------------------------------------------------------------
@@ -151,7 +153,7 @@ class Car:
             await self._idle.wait()
 
     def tick(self) -> None:
-        """About once a second: the keep-alive, a hub that has fallen silent, and the token's end."""
+        """Now and then: the keep-alive, a hub that has fallen silent, and the token's end."""
         link = self._link
         if link is None:
             return
@@ -195,15 +197,19 @@ class Car:
                 )
                 pause = _REFUSED_DELAY
             except OSError as error:  # TimeoutError, ConnectionError, ssl.SSLError and name errors are ones
-                self.trouble = _plain(error)
+                if not self._ending.is_set():
+                    self.trouble = _plain(error)
                 delay = min(delay * 2, _LONGEST_DELAY)
             else:
                 began = self._way.clock.monotonic()
                 self.tried.set()
+                if self._ending.is_set():  # told to leave while it was let in
+                    link.leave()
                 await link.ended
                 self._link = None
                 self._idle.set()
-                self.trouble = link.fault or "the hub closed the connection"
+                if not self._ending.is_set():
+                    self.trouble = link.fault or "the hub closed the connection"
                 if self._renewed:
                     self._renewed, self._renewing_since = False, 0.0
                     self.renewals += 1
@@ -250,7 +256,7 @@ class Car:
 
     def _token(self) -> str:
         resource = f"{self._way.hostname}/devices/{self._login.device}"
-        return sas.build(resource, self._login.key, int(self._way.clock.now() + self._token_seconds))
+        return sas.build(resource, self._login.key, math.ceil(self._way.clock.now() + self._token_seconds))
 
     def _chance(self) -> float:
         return int.from_bytes(self._way.clock.token(4), "big") / 2**32

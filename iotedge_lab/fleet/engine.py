@@ -157,13 +157,9 @@ class Engine:
         asyncio.get_running_loop().call_later(wait, self._beat)
 
     async def _keep_reporting(self) -> None:
-        ticked = 0.0
         while True:
-            now = self._clock.monotonic()
-            if now - ticked >= 1.0:
-                ticked = now
-                for car in self._cars:
-                    car.tick()
+            for car in self._cars:
+                car.tick()
             self._report(self._counts())
             await asyncio.sleep(REPORT_SECONDS)
 

@@ -105,26 +105,22 @@ class Fleet:
     def register(self) -> list[str]:
         """Make the devices that are not there yet, in bulk, tagged `iotedgeLab`; the ids of all.
 
-        `start` does it too. Raises what the hub refuses, HubNotRunning, and UsageError without `yes` for a hub
-        that is not on this machine.
+        `start` does it too. Before that it looks whether the fleet could drive at all. Raises UsageError without
+        `yes` for a hub that is not on this machine, EnvironmentProblem if so many connections are not allowed,
+        DataError where the shipped drives are not there, HubNotRunning, and what the hub refuses.
         """
         if self._logins is None:
-            self._ask()
+            self._check()
             self._logins = self._registration.register()
         return [login.device for login in self._logins]
 
     def start(self) -> Self:
         """Register, connect and set off, in the background.
 
-        Raises as `register` does, EnvironmentProblem if so many connections are not allowed, and DataError
-        where the shipped drives are not there.
+        Raises as `register` does.
         """
         if self._runners:
             raise UsageError("This fleet has been started before; make another Fleet for another run.")
-        self._ask()
-        share = -(-self.plan.cars // self.plan.processes)
-        check_open_files(share)
-        Garage(self.plan)
         self.register()
         assert self._logins is not None
         ca_file = str(self._hub.ca_file) if self._hub.is_local else None
@@ -219,9 +215,12 @@ class Fleet:
     def _meters(self) -> list[Meter]:
         return [runner.meter for runner in self._runners]
 
-    def _ask(self) -> None:
+    def _check(self) -> None:
+        """Whether it may and can drive, before anything is made at the hub."""
         if not (self._yes or self.on_this_machine):
             raise UsageError(
                 f"{self._hub.hostname} is not on this machine. {self.demand.text()} If that is meant, say so: "
                 "Fleet(..., yes=True), or --yes."
             )
+        check_open_files(-(-self.plan.cars // self.plan.processes))
+        Garage(self.plan)

@@ -76,7 +76,7 @@ class Registration:
         return [Login(index, device, keys[device]) for index, device in enumerate(self._plan.devices)]
 
     def remove(self) -> int:
-        """Delete the fleet's devices that a fleet has made, now or earlier; how many that were."""
+        """Delete the fleet's devices that a fleet has made, now or earlier; how many are gone then."""
         made = set(self.made)
         others = [device for device in self._plan.devices if device not in made]
         return self._delete([*self.made, *(device for device in others if self._is_a_fleets(device))])
@@ -146,30 +146,26 @@ class Registration:
         return isinstance(tag, dict) and "fleet" in tag
 
     def _delete(self, devices: Sequence[str]) -> int:
-        deleted = 0
         for batch in _batches(devices):
             entries = [{"id": device, "importMode": "delete"} for device in batch]
             try:
                 self._registry.call("POST", "/devices", entries, timeout=60.0)
-                deleted += len(batch)
             except ServiceError as error:
                 if _status(error) != 400:
                     raise
-                deleted += sum(map(self._delete_one, batch))  # somebody else was faster with one of them
+                for device in batch:  # one of them was gone already, and a hub may stop at it
+                    self._delete_one(device)
         gone = set(devices)
         self.made = [device for device in self.made if device not in gone]
-        return deleted
+        return len(devices)
 
-    def _delete_one(self, device: str) -> bool:
+    def _delete_one(self, device: str) -> None:
+        path = f"/devices/{quote(device, safe='')}"
         try:
-            self._registry.call(
-                "DELETE", f"/devices/{quote(device, safe='')}", headers={"If-Match": "*"}, timeout=10.0
-            )
+            self._registry.call("DELETE", path, headers={"If-Match": "*"})
         except ServiceError as error:
             if _status(error) != 404:
                 raise
-            return False
-        return True
 
 
 def _status(error: ServiceError) -> int:

@@ -73,10 +73,18 @@ class Garage:
 
 
 def endless(rows: Sequence[CarRow], offset: int, rate: float) -> Iterator[CarRow]:
-    """The rows from `offset` on, `rate` a second of driving, and from the first again after the last."""
+    """The rows, ten a second, from `offset` on, as `rate` a second, and from the first again after the last.
+
+    Where the rate divides ten, they are rows as they were recorded; else they are drawn between those.
+    """
+    step = round(_SOURCE_HZ / rate)
+    as_recorded = step >= 1 and abs(step * rate - _SOURCE_HZ) < 1e-9
     begin = offset
     while True:
-        yield from drives.resample(islice(rows, begin, None), rate)
+        if as_recorded:
+            yield from islice(rows, begin, None, step)
+        else:
+            yield from drives.resample(islice(rows, begin, None), rate)
         begin = 0
 
 

@@ -54,6 +54,8 @@ class CarSummary:
     sent: int
     acknowledged: int
     refusal: str = ""
+    trouble: str = ""
+    """why it had no connection when the fleet ended, '' where it had one"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,11 @@ class FleetSummary:
     def refused(self) -> tuple[CarSummary, ...]:
         """The cars that the hub did not let in at the end."""
         return tuple(car for car in self.cars if car.refusal)
+
+    @property
+    def cut_off(self) -> tuple[CarSummary, ...]:
+        """The cars that had no connection at the end, and were not refused one."""
+        return tuple(car for car in self.cars if car.trouble and not car.refusal)
 
     @property
     def unacknowledged(self) -> int:

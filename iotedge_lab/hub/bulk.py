@@ -52,7 +52,7 @@ class Bulk:
             try:
                 if not isinstance(entry, dict):
                     raise ArgumentInvalid(f"an entry is an object, not {json.dumps(entry)[:40]}.")
-                device, module = str(entry.get("id") or ""), str(entry.get("moduleId") or "")
+                device, module = _text(entry, "id"), _text(entry, "moduleId")
                 self._one(device, module, entry)
             except ServiceError as error:
                 told: Json = {"deviceId": device, "errorCode": error.name, "errorStatus": error.message}
@@ -68,7 +68,7 @@ class Bulk:
         if mode is None:
             raise ArgumentInvalid(f"importMode is {str(given)[:40]!r}; it is one of {', '.join(_MODES)}.")
         creates, updates, deletes, by_etag = _MODES[mode]
-        etag = str(entry.get("eTag") or "") if by_etag else "*"
+        etag = _text(entry, "eTag") if by_etag else "*"
         if by_etag and not etag and not creates:
             raise ArgumentInvalid(f"importMode {mode} needs the entry's eTag.")
         if deletes:
@@ -88,5 +88,15 @@ class Bulk:
                 self._ended(device, module, "its identity was disabled")
         twin = {key: entry[key] for key in ("tags", "properties") if entry.get(key) is not None}
         if twin:
-            match = str(entry.get("twinETag") or "") if mode == "updateTwinIfMatchETag" else None
+            match = _text(entry, "twinETag") if mode == "updateTwinIfMatchETag" else None
             self._twins.patch(device, module, twin, match)
+
+
+def _text(entry: Mapping[str, Any], name: str) -> str:
+    """A text of the entry, '' where it is null or missing; raises `ArgumentInvalid`."""
+    value = entry.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ArgumentInvalid(f"{name} is a text, not {json.dumps(value)[:40]}.")
+    return value

@@ -44,7 +44,7 @@ def claim(address: str, state: StateFolder) -> None:
 
 
 def release(address: str, state: StateFolder) -> None:
-    """Give `address` up (an ephemeral hub that ends)."""
+    """Give `address` up (an ephemeral hub that does not come back)."""
     with contextlib.suppress(OSError):
         file = folder() / address
         if file.read_text(encoding="utf-8") == str(state.path):

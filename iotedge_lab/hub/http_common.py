@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from iotedge_lab.errors import ArgumentInvalid, LabError, MessageTooLarge, ServiceError, Unauthorized
+from iotedge_lab.hub import strict_json
 from iotedge_lab.hub.hub import Hub
 from iotedge_lab.hub.identities import EDGE_MODULES
 from iotedge_lab.serve.client_certificates import certificates_of
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 HUB = web.AppKey("hub", Hub)
 BODY_LIMIT = 1024 * 1024
-_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
+_VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(-preview)?")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -123,7 +124,7 @@ def named(request: web.Request) -> tuple[str, str]:
 async def json_body(request: web.Request) -> Any:
     """The body as JSON; raises `ArgumentInvalid` or `MessageTooLarge`."""
     try:
-        return json.loads(await request.read())
+        return strict_json.loads(await request.read())
     except web.HTTPRequestEntityTooLarge as error:
         raise MessageTooLarge(f"the body is over {BODY_LIMIT} bytes.") from error
     except (ValueError, RecursionError) as error:
@@ -149,10 +150,20 @@ async def answer_errors(request: web.Request, handler: _Handler) -> web.StreamRe
         return _refusal(
             request, error.status, error.status * 1000, error.reason.replace(" ", ""), error.reason
         )
+    except RecursionError:  # Python reads JSON that it then cannot write again, or show in a message
+        return _bad_body(request, "the body is nested too deeply.")
+    except ConnectionError as lost:
+        log.info("%s %s: the client went away (%s)", request.method, request.path, lost)
+        return _bad_body(request, "the connection ended before the request had come.")
     except Exception as error:
         log.exception("%s %s", request.method, request.path)
         told = str(error) if isinstance(error, LabError) else "a fault of the hub; its log says more."
         return _refusal(request, 500, 500001, "ServerError", told)
+
+
+def _bad_body(request: web.Request, why: str) -> web.Response:
+    error = ArgumentInvalid(why)
+    return _refusal(request, error.status, error.code, error.name, error.message)
 
 
 def _refusal(request: web.Request, status: int, code: int, name: str, message: str) -> web.Response:

@@ -233,9 +233,13 @@ class Identities:
     def _merge(self, current: Identity | None, device: str, module: str, body: Mapping[str, Any]) -> Identity:
         now = self._clock.now()
         auth = _section(body, "authentication")
-        kind = auth.get("type") or (current.auth_type if current else _guess_type(auth))
+        kind = auth.get("type")
+        if kind is None:
+            kind = current.auth_type if current else _guess_type(auth)
         if kind not in _AUTH_TYPES:
-            raise ArgumentInvalid(f"authentication.type is {kind!r}; it is one of {', '.join(_AUTH_TYPES)}.")
+            raise ArgumentInvalid(
+                f"authentication.type is {repr(kind)[:40]}; it is one of {', '.join(_AUTH_TYPES)}."
+            )
         keys = _section(auth, "symmetricKey")
         thumbs = _section(auth, "x509Thumbprint")
         primary, secondary = None, None
@@ -247,9 +251,11 @@ class Identities:
         first, second = _thumbprint(thumbs, "primaryThumbprint"), _thumbprint(thumbs, "secondaryThumbprint")
         if current and kind == current.auth_type and "x509Thumbprint" not in auth:
             first, second = current.primary_thumbprint, current.secondary_thumbprint
-        status = body.get("status") or (current.status if current else "enabled")
+        status = body.get("status")
+        if status is None:
+            status = current.status if current else "enabled"
         if status not in ("enabled", "disabled"):
-            raise ArgumentInvalid(f"status is {status!r}; it is 'enabled' or 'disabled'.")
+            raise ArgumentInvalid(f"status is {repr(status)[:40]}; it is 'enabled' or 'disabled'.")
         reason = _text(body, "statusReason", current.status_reason if current else None)
         if reason is not None and len(reason) > 128:
             raise ArgumentInvalid("statusReason is a text of at most 128 characters.")
@@ -381,7 +387,7 @@ def _check_ids(device: str, module: str, body: Mapping[str, Any]) -> None:
     for name, asked in (("deviceId", device), ("moduleId", module)):
         given = body.get(name)
         if given is not None and given != asked and asked:
-            raise ArgumentInvalid(f"the body's {name} is {given!r} and the address says {asked!r}.")
+            raise ArgumentInvalid(f"the body's {name} is {repr(given)[:140]} and the address says {asked!r}.")
 
 
 def _section(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -427,7 +433,7 @@ def _thumbprint(thumbs: Mapping[str, Any], name: str) -> str | None:
     value = thumbs.get(name)
     if value is None or value == "":
         return None
-    text = str(value).replace(":", "").upper()
+    text = value.replace(":", "").upper() if isinstance(value, str) else ""
     if len(text) not in (40, 64) or any(letter not in "0123456789ABCDEF" for letter in text):
         raise ArgumentInvalid(
             f"authentication.x509Thumbprint.{name} is 40 (SHA-1) or 64 (SHA-256) hex digits."

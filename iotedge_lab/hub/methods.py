@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from iotedge_lab.errors import ArgumentInvalid, DeviceNotOnline, GatewayTimeout
+from iotedge_lab.hub import strict_json
 from iotedge_lab.wire.topics import method_call_topic
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 PAYLOAD_LIMIT = 128 * 1024
 RESPONSE_SECONDS = (5, 300, 30)  # least, most, default
 CONNECT_SECONDS = (0, 300, 0)
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: JSON can name it, and no topic can carry it
 
 
 class Callee(Protocol):
@@ -46,7 +49,7 @@ class Call:
     def read(cls, body: Mapping[str, Any]) -> Call:
         """From the REST body; raises `ArgumentInvalid` (400004) naming the field."""
         name = body.get("methodName")
-        if not isinstance(name, str) or not 0 < len(name) <= 100:
+        if not isinstance(name, str) or not 0 < len(name) <= 100 or _SURROGATE.search(name):
             raise ArgumentInvalid("methodName is a text of 1 to 100 characters.")
         payload = json.dumps(body.get("payload")).encode()
         if len(payload) > PAYLOAD_LIMIT:
@@ -122,7 +125,7 @@ class Methods:
             )
             return
         try:
-            payload = json.loads(body) if body.strip() else None
+            payload = strict_json.loads(body) if body.strip() else None
         except (ValueError, RecursionError):
             answer.set_exception(ArgumentInvalid("the device answered with a payload that is not JSON."))
             return

@@ -11,6 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from iotedge_lab.errors import ArgumentInvalid, ServiceError
+from iotedge_lab.hub import strict_json
 from iotedge_lab.wire.topics import (
     MethodResponse,
     ReportedPatch,
@@ -59,7 +60,7 @@ def _answer(front: MqttFront, request_id: str, work: Any) -> None:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body)
+        found = strict_json.loads(body)
     except (ValueError, RecursionError) as error:
         raise ArgumentInvalid(f"the patch is not JSON: {str(error)[:120]}.") from error
     if not isinstance(found, dict):

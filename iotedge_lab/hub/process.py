@@ -136,7 +136,7 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
         proxy = ConnectProxy(_routes(host), upstream=os.environ.get("HTTPS_PROXY"))
         try:
             proxy_port = await _start_proxy(proxy, host, before)
-            stop = _stop_event(loop, until_eof=settings.until_eof)
+            stop, orphaned = _stop_events(loop, until_eof=settings.until_eof)
             told = HubFile(
                 hub_id=hub.id,
                 pid=os.getpid(),
@@ -163,7 +163,7 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
             await stop.wait()
             ticker.cancel()
             log.info("hub %s stops", hub.id)
-            if settings.until_eof:
+            if orphaned.is_set():  # otherwise who holds the handle may start it again, and lets go at the end
                 release(host, folder)
         finally:
             hub.close_connections()
@@ -266,8 +266,9 @@ async def _tick(hub: Hub, folder: StateFolder, stop: asyncio.Event) -> None:
             log.exception("housekeeping")
 
 
-def _stop_event(loop: asyncio.AbstractEventLoop, *, until_eof: bool) -> asyncio.Event:
-    stop = asyncio.Event()
+def _stop_events(loop: asyncio.AbstractEventLoop, *, until_eof: bool) -> tuple[asyncio.Event, asyncio.Event]:
+    """When to stop, and whether it is because the parent has gone."""
+    stop, orphaned = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         try:
             loop.add_signal_handler(number, stop.set)
@@ -278,10 +279,11 @@ def _stop_event(loop: asyncio.AbstractEventLoop, *, until_eof: bool) -> asyncio.
 
         def wait() -> None:
             sys.stdin.read()
+            loop.call_soon_threadsafe(orphaned.set)
             loop.call_soon_threadsafe(stop.set)
 
         threading.Thread(target=wait, name="until-eof", daemon=True).start()
-    return stop
+    return stop, orphaned
 
 
 def _keep_errors(folder: StateFolder) -> None:

@@ -30,6 +30,13 @@ _CODE = re.compile(r'errorCode[\\"\s:]+(?P<code>\d{6})')
 _NAME = re.compile(r"ErrorCode:(?P<name>\w+);")
 
 
+# As JupyterLab shows plain text, but that a long line is broken between words, and no device scope is a link.
+_AS_TEXT = (
+    "margin:0;padding:var(--jp-code-padding);font-size:var(--jp-code-font-size);line-height:var(--jp-code-line-height);"
+    "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A text as it is to be read, without a secret in it; the value of a cell."""
@@ -40,8 +47,7 @@ class Document:
         return self.text
 
     def _repr_html_(self) -> str:
-        # Plain text would be broken in the midst of a word, and a device scope made a link.
-        return f'<pre style="white-space:pre-wrap">{html.escape(self.text)}</pre>'
+        return f'<pre style="{_AS_TEXT}">{html.escape(self.text)}</pre>'
 
 
 def identity(device: Any) -> Document:

@@ -36,13 +36,12 @@ from iotedge_lab.show.exercises import iot_hub_setup as exercise
 #
 # `azure.*` is Microsoft's own SDK, unchanged; `iotedge_lab` runs a hub here, shows and checks.
 #
-# > **On Azure** this takes minutes and a subscription. A box like this holds the `az` line of a step:
+# > **On Azure** this takes minutes and a subscription; the free tier `F1` takes 8,000 messages a day from 500
+# > devices. Set `IOTHUB_CONNECTION_STRING` and `EVENTHUB_CONNECTION_STRING` to it, and the cells below run there.
+# > A box like this holds the `az` line of a step:
 # > ```bash
 # > az iot hub create --name HUB --resource-group GROUP --sku F1 --partition-count 2
 # > ```
-# >
-# > The free tier `F1` takes 8,000 messages a day from 500 devices. Set `IOTHUB_CONNECTION_STRING` and
-# > `EVENTHUB_CONNECTION_STRING` to it, and the cells below run there.
 
 # %%
 lab = Lab.open()

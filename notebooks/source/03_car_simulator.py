@@ -252,7 +252,7 @@ LINK_IS_DOWN = (
 
 
 def send(row):
-    """Send a row until the hub has acknowledged it; returns how long that took, in seconds."""
+    """Send a row until the hub has acknowledged it; returns the seconds that took."""
     began = time.monotonic()
     for _ in range(100):
         try:

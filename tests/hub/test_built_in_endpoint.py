@@ -121,6 +121,30 @@ def test_a_waiting_consumer_hears_within_a_second(lab, consume, story):
     assert min(took) < 1, took
 
 
+def test_a_steady_stream_is_heard_as_it_comes(lab, consume, story):
+    """Twenty events, a twentieth of a second apart: with a prefetch of 1 each is there within a second.
+
+    With its default prefetch of 300 the synchronous client hands out nothing while events come less than 0.2 s
+    apart, whoever serves it: it reads on until 300 are there.
+    """
+    reader = consume(partition_id=story[0], starting_position="@latest", prefetch=1)
+    _hears(lab, reader, b"wake")
+    late = []
+    with RawDevice(lab, DEVICE) as one:
+        for number in range(20):
+            one.send(b"steady %d" % number)
+            with reader.news:
+                begun = time.monotonic()
+                came = reader.news.wait_for(
+                    lambda: reader.events[-1].body_as_str() == f"steady {number}",  # noqa: B023 - called at once
+                    1.0,
+                )
+                reader.news.wait_for(lambda: False, max(0.0, begun + 0.05 - time.monotonic()))
+            if not came:
+                late.append(number)
+    assert late == []
+
+
 def test_all_partitions(lab, consume, story):
     """Without a partition id a consumer reads them all."""
     for number in range(6):

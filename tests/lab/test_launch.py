@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from iotedge_lab import errors, launch
 from iotedge_lab.errors import EnvironmentProblem, HubFailed, HubNotRunning, PortTaken, StateLocked
+from iotedge_lab.hub import claims
 from iotedge_lab.hub import state as state_module
 from iotedge_lab.hub.state import HubFile, StateFolder
 from iotedge_lab.lab import Lab
@@ -267,6 +268,12 @@ def test_a_lock_without_a_hub_that_answers(folder, monkeypatch):
         assert holder.poll() is None
 
 
+def test_a_second_hub_on_a_folder_is_refused_in_its_own_words(folder):
+    """A hub process that finds the folder held ends, and says so as StateLocked."""
+    with _held(folder), pytest.raises(StateLocked, match="another hub runs"):
+        launch.start(folder, Settings(), until_eof=True)
+
+
 def test_a_hub_that_is_just_starting_is_waited_for(folder):
     """While another process is bringing it up, `open` waits and then attaches."""
     with subprocess.Popen(
@@ -334,13 +341,14 @@ def test_a_probe_does_not_disturb(folder):
         assert folder.locked()
 
 
-def test_a_hub_that_is_down_finds_its_address_again(tmp_path):
+@pytest.mark.parametrize("way", ["crash", "stop"])
+def test_a_hub_that_is_down_finds_its_address_again(tmp_path, way):
     """While a hub is down its address is not taken, and not even tried, by those that start meanwhile."""
     with Lab.open(tmp_path / "one", ephemeral=True) as one:
         address = one.hostname
-        one.crash()
-        for number in range(3):
-            with Lab.open(tmp_path / f"other-{number}", ephemeral=True) as other:
-                assert other.hostname != address
+        getattr(one, way)()
+        with Lab.open(tmp_path / "other", ephemeral=True) as other:
+            assert other.hostname != address
         one.start()
         assert one.hostname == address
+    assert not claims.claimed(address, StateFolder(tmp_path / "third"))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from iotedge_lab.edge.agent.process import ModuleProcess
 from iotedge_lab.edge.agent.restarts import RuntimeStatus, after_policy, cool_off, ended_as, is_healthy
 from iotedge_lab.edge.agent.state import ModuleState
+from iotedge_lab.edge.manifest.model import Status
 from iotedge_lab.errors import LabError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT: Final = 10.0  # seconds from SIGTERM to SIGKILL, as `docker stop` has it
+CANNOT_START: Final = 125  # the exit code of what could not be started, as `docker run` has it
 _MAX_WORDS: Final = 300
 
 
@@ -108,27 +110,23 @@ class ModuleLife:
         self._state = replace(self._state, restarts=count, restarted=at)
         await self.start()
 
-    def update(self, spec: ModuleSpec) -> None:
+    async def update(self, spec: ModuleSpec) -> None:
         """Look after it by another restart policy, startup order, ...; a process that runs goes on.
 
-        A module that rests is looked at again: its new policy may want it back, or no longer.
+        A module that is to run and rests is looked at again: its new policy may want it back, or no longer.
         """
         self.spec = spec
-
-    async def reconsider(self) -> None:
-        """After `update`: start what the new policy wants to run, or end the waiting of what it does not."""
-        status = self._state.status
-        if status is RuntimeStatus.BACKOFF:
-            ended = ended_as(self._state.exit_code)
-            if (
-                after_policy(ended, self.spec.restart_policy, self._state.restarts)
-                is not RuntimeStatus.BACKOFF
-            ):
-                await self.stop()
-                self._become(ended, self._state.description)
-        elif status in (RuntimeStatus.FAILED, RuntimeStatus.STOPPED) and self._exited is not None:
-            if after_policy(status, self.spec.restart_policy, self._state.restarts) is RuntimeStatus.BACKOFF:
-                await self.start()
+        if spec.status is not Status.RUNNING or self._exited is None:
+            return
+        waits = self._state.status is RuntimeStatus.BACKOFF
+        ended = ended_as(self._state.exit_code) if waits else self._state.status
+        wanted = after_policy(ended, spec.restart_policy, self._state.restarts) is RuntimeStatus.BACKOFF
+        if waits and not wanted:
+            description = self._state.description
+            await self.stop()
+            self._become(ended, description)
+        elif wanted and not waits:
+            await self.start()
 
     def process_id(self) -> int | None:
         """The process that runs now."""
@@ -160,8 +158,10 @@ class ModuleLife:
             self._process = ModuleProcess.start(
                 launch.command, folder=launch.folder, environment=launch.environment, output=self.log
             )
-        except LabError as error:
-            log.warning("module %s cannot be started: %s", self.spec.name, error)
+        except Exception as error:  # whatever stands in its way: supervision goes on
+            unexpected = None if isinstance(error, (LabError, OSError)) else error
+            log.warning("module %s cannot be started: %s", self.spec.name, error, exc_info=unexpected)
+            self._state = replace(self._state, exit_code=CANNOT_START)
             self._become(RuntimeStatus.FAILED, f"cannot be started: {error}"[:_MAX_WORDS])
             return None
         self._fresh = False
@@ -171,6 +171,10 @@ class ModuleLife:
         attempted.set()
         try:
             return await self._process.ended()
+        except asyncio.CancelledError:  # the loop ends, and nobody would look after it any more
+            self._process.abandon()
+            self.log.close()
+            raise
         finally:
             self._process = None
 
@@ -191,7 +195,7 @@ class ModuleLife:
             )  # fmt: skip
         self._state = replace(
             self._state,
-            exit_code=code if code is not None else self._state.exit_code or 1,
+            exit_code=self._state.exit_code if code is None else code,
             exited=self._around.clock.now(),
             restarts=restarts,
             restarted=None if healthy else self._state.restarted,

@@ -123,8 +123,9 @@ def as_json(lines: Iterable[LogLine], hub: str, device: str, module: str) -> str
 
 
 def moment(text: str, now: float) -> float:
-    """A moment in seconds since 1970 UTC: a duration back from `now` (`90m`, `2 days 3 hours`), an RFC 3339 time, or
-    a UNIX time. Raises UsageError.
+    """A moment in seconds since 1970 UTC. Raises UsageError.
+
+    `text` is a duration back from `now` (`90m`, `2 days 3 hours`), an RFC 3339 time, or a UNIX time.
     """
     if _NUMBER.fullmatch(text.strip()):
         return float(text)

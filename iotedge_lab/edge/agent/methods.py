@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from iotedge_lab.clock import Clock
-    from iotedge_lab.edge.agent.logs import LogSnapshot
+    from iotedge_lab.edge.agent.logs import LogLine, LogSnapshot
 
 NAMES: Final = ("ping", "RestartModule", "GetModuleLogs", "GetTaskStatus")
 MAX_LOGS: Final = 127_000  # bytes of all logs in one answer; a method's payload may have 128 KB
@@ -132,8 +132,8 @@ async def _logs(payload: Any, agent: Agent, clock: Clock, hub: str, device: str)
     made: list[dict[str, Any]] = []
     for name, wanted in chosen.items():
         # Where the lines are read and searched the loop goes on; a log may have many megabytes.
-        content = await asyncio.to_thread(_content, agent.read_log(name), wanted, request, hub, device, name)
-        entry = _entry(name, content, request)
+        lines = wanted.apply(agent.read_log(name).lines())
+        entry = await asyncio.to_thread(_entry, name, lines, request, hub, device)
         size = len(json.dumps(entry, ensure_ascii=False).encode())
         if size > left:
             entry = {"id": name, "payloadBytes": None, "payload": _too_large(size, left)}
@@ -143,15 +143,11 @@ async def _logs(payload: Any, agent: Agent, clock: Clock, hub: str, device: str)
     return MethodAnswer(200, made)
 
 
-def _content(
-    snapshot: LogSnapshot, wanted: LogFilter, request: LogsRequest, hub: str, device: str, name: str
-) -> str:
-    lines = wanted.apply(snapshot.lines())
-    return as_json(lines, hub, device, name) if request.json else as_text(lines)
-
-
-def _entry(name: str, content: str, request: LogsRequest) -> dict[str, Any]:
+def _entry(
+    name: str, lines: Iterable[LogLine], request: LogsRequest, hub: str, device: str
+) -> dict[str, Any]:
     """One module's part of the answer: `payload` is text, `payloadBytes` is base64 of gzip; the other is null."""
+    content = as_json(lines, hub, device, name) if request.json else as_text(lines)
     if not request.gzip:
         return {"id": name, "payloadBytes": None, "payload": content}
     packed = base64.b64encode(gzip.compress(content.encode(), mtime=0)).decode()

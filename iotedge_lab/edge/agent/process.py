@@ -68,6 +68,7 @@ class ModuleProcess:
         for name, stream in self._streams.items():
             os.set_blocking(stream.fileno(), False)
             self._loop.add_reader(stream.fileno(), self._read, name)
+        self._pidfd: int | None = None
         self._watch()
 
     @classmethod
@@ -100,11 +101,11 @@ class ModuleProcess:
         """Wait for the end; the exit code as a container has it (128 and the number of a signal that ended it)."""
         return await asyncio.shield(self._ended)
 
-    async def stop(self, timeout: float) -> int:
-        """SIGTERM, and SIGKILL where it has not ended within `timeout` seconds; the exit code."""
+    async def stop(self, patience: float) -> int:
+        """SIGTERM, and SIGKILL where it has not ended within `patience` seconds; the exit code."""
         self.signal(signal.SIGTERM)
         try:
-            return await asyncio.wait_for(self.ended(), timeout)
+            return await asyncio.wait_for(self.ended(), patience)
         except TimeoutError:
             self.kill()
             return await self.ended()
@@ -121,6 +122,13 @@ class ModuleProcess:
                 os.killpg(self.pid, signal.SIGKILL)
             self._process.kill()
 
+    def abandon(self) -> None:
+        """Kill it and see to its end at once, without the loop: for a loop that is about to end."""
+        if not self._ended.done():
+            self.kill()
+            self._stop_watching()
+            self._finish()
+
     # -- its end ---------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
@@ -130,14 +138,20 @@ class ModuleProcess:
             except OSError:
                 pass  # no descriptor left, or a kernel before 5.3
             else:
-                self._loop.add_reader(descriptor, self._pidfd_readable, descriptor)
+                self._pidfd = descriptor
+                self._loop.add_reader(descriptor, self._pidfd_readable)
                 return
         threading.Thread(target=self._wait, name=f"wait-{self.pid}", daemon=True).start()
 
-    def _pidfd_readable(self, descriptor: int) -> None:
-        self._loop.remove_reader(descriptor)
-        os.close(descriptor)
+    def _pidfd_readable(self) -> None:
+        self._stop_watching()
         self._finish()
+
+    def _stop_watching(self) -> None:
+        if self._pidfd is not None:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = None
 
     def _wait(self) -> None:
         with suppress(ChildProcessError):
@@ -146,6 +160,8 @@ class ModuleProcess:
             self._loop.call_soon_threadsafe(self._finish)
 
     def _finish(self) -> None:
+        if self._ended.done():
+            return
         # The leader is a zombie still, so its number cannot be another group's.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
@@ -155,7 +171,7 @@ class ModuleProcess:
                 if not self._read(name):
                     break
             self._close(name)
-        if not self._ended.done():
+        if not self._ended.cancelled():
             self._ended.set_result(SIGNAL_BASE - code if code < 0 else code)
 
     # -- its output ------------------------------------------------------------------------------------

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from iotedge_lab import __version__
 from iotedge_lab.edge.agent.state import ModuleState, copied
-from iotedge_lab.edge.errors import InvalidManifest
 from iotedge_lab.edge.manifest.model import LAST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from iotedge_lab.edge.errors import InvalidManifest
     from iotedge_lab.edge.manifest.model import AgentConfig, ModuleSpec
 
 SCHEMA_VERSION: Final = "1.1"

@@ -18,7 +18,6 @@ import asyncio
 import itertools
 import logging
 import os
-import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -26,14 +25,14 @@ from filelock import FileLock, Timeout
 
 from iotedge_lab.edge.agent import left_over, workspace
 from iotedge_lab.edge.agent.environment import RUN_VARIABLE, module_command, module_environment
-from iotedge_lab.edge.agent.life import STOP_TIMEOUT, Launch, ModuleLife, Surroundings
+from iotedge_lab.edge.agent.life import CANNOT_START, STOP_TIMEOUT, Launch, ModuleLife, Surroundings
 from iotedge_lab.edge.agent.logs import LogLimits, ModuleLog
 from iotedge_lab.edge.agent.report import FAILED, SUCCESS, DesiredStatus, reported_properties
 from iotedge_lab.edge.agent.restarts import RuntimeStatus
 from iotedge_lab.edge.agent.state import ModuleState, listed
 from iotedge_lab.edge.errors import InvalidManifest
 from iotedge_lab.edge.manifest.changes import ModuleChanges, diff
-from iotedge_lab.edge.manifest.model import AgentConfig, Status
+from iotedge_lab.edge.manifest.model import AgentConfig
 from iotedge_lab.edge.manifest.reading import read_agent
 from iotedge_lab.errors import EnvironmentProblem, StateLocked, UsageError
 
@@ -94,7 +93,7 @@ class Supervisor:
         self._noted: list[left_over.Noted] = []
         self._config = AgentConfig()
         self._version = 0
-        self._status = DesiredStatus()
+        self._refused: DesiredStatus | None = DesiredStatus()
         self._system: dict[str, ModuleState] = {}
 
     # -- opening and closing ---------------------------------------------------------------------------
@@ -158,32 +157,18 @@ class Supervisor:
     def refuse(self, error: InvalidManifest, version: int) -> DesiredStatus:
         """Note that desired properties were refused; nothing else changes."""
         log.warning("the deployment (version %d) is refused: %s", version, error)
-        self._version, self._status = version, DesiredStatus.of(error)
+        self._version, self._refused = version, DesiredStatus.of(error)
         self._changed()
-        return self._status
+        return self._refused
 
     async def apply(self, config: AgentConfig, version: int = 0) -> DesiredStatus:
         """Bring the modules to `config`: what does not differ from before is not touched.
 
         Returns once all that is to stop has ended and all that is to run was started; 500 where some could not be.
         """
-        async with self._one_at_a_time:
-            for note in config.notes:
-                log.info("deployment: %s", note)
-            before, changes = self._config, diff(self._config, config)
-            self._config, self._version = config, version
-            await self._take_down(before, changes)
-            for name in (*changes.update, *changes.stop):
-                self._lives[name].update(config.modules[name])
-            for name in changes.update:
-                await self._lives[name].reconsider()
-            for name in changes.add:
-                self._born(config.modules[name])
-            for group in _in_order(config, (*changes.start, *changes.restart)):
-                await asyncio.gather(*(self._begin(config.modules[name]) for name in group))
-            self._status = self._outcome((*changes.start, *changes.restart))
-        self._changed()
-        return self._status
+        # Not to be left half done, whatever becomes of the caller: the next deployment starts from what this one says.
+        await asyncio.shield(asyncio.ensure_future(self._apply(config, version)))
+        return self.last_desired[1]
 
     async def restart(self, name: str) -> None:
         """Restart a module at once, whatever its policy. Raises UsageError where it is not running."""
@@ -205,7 +190,7 @@ class Supervisor:
     @property
     def last_desired(self) -> tuple[int, DesiredStatus]:
         """The version of the desired properties seen last, and what became of them."""
-        return self._version, self._status
+        return self._version, self._refused or self._outcome()
 
     def status(self) -> dict[str, ModuleState]:
         """How each module is, in the order of startup."""
@@ -222,7 +207,7 @@ class Supervisor:
 
     def reported(self) -> dict[str, Any]:
         """The reported properties of `$edgeAgent`, whole."""
-        return reported_properties(self._config, self.status(), self._system, self._version, self._status)
+        return reported_properties(self._config, self.status(), self._system, *self.last_desired)
 
     def listing(self) -> list[dict[str, Any]]:
         """The modules as `GET /modules` of the workload API answers."""
@@ -253,6 +238,21 @@ class Supervisor:
         return found.snapshot()
 
     # -- the steps -------------------------------------------------------------------------------------
+
+    async def _apply(self, config: AgentConfig, version: int) -> None:
+        async with self._one_at_a_time:
+            for note in config.notes:
+                log.info("deployment: %s", note)
+            before, changes = self._config, diff(self._config, config)
+            await self._take_down(before, changes)
+            self._config, self._version, self._refused = config, version, None
+            for name in (*changes.update, *changes.stop):
+                await self._lives[name].update(config.modules[name])
+            for name in changes.add:
+                self._born(config.modules[name])
+            for group in _in_order(config, (*changes.start, *changes.restart)):
+                await asyncio.gather(*(self._begin(config.modules[name]) for name in group))
+        self._changed()
 
     async def _take_down(self, before: AgentConfig, changes: ModuleChanges) -> None:
         """Stop what is to stop, in the reverse order of startup; what is gone or new leaves nothing behind."""
@@ -288,11 +288,12 @@ class Supervisor:
         environment = module_environment(spec, identity, self._run, self._inherited)
         return Launch(module_command(spec), folder, environment)
 
-    def _outcome(self, started: Iterable[str]) -> DesiredStatus:
+    def _outcome(self) -> DesiredStatus:
+        """What has become of the deployment that was applied last."""
         failed = [
             f"{name}: {state.description}"
-            for name in started
-            if (state := self._lives[name].state).started is None and state.exited is not None
+            for name, state in self.status().items()
+            if state.exit_code == CANNOT_START and state.started is None
         ]
         if failed:
             return DesiredStatus(FAILED, "Modules could not be started: " + "; ".join(failed))
@@ -309,7 +310,10 @@ class Supervisor:
                 if pid is not None
             ]
             left_over.write(self.folder, self._noted)
-        self._tell()
+        try:
+            self._tell()
+        except Exception:  # a report that fails must not end the care for a module
+            log.exception("a change could not be told")
 
 
 def _in_order(config: AgentConfig, names: Iterable[str]) -> Iterator[list[str]]:
