@@ -10,6 +10,8 @@ starts only with `yes=True`, for there each message counts against a quota that 
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
@@ -132,6 +134,7 @@ class Fleet:
                 ProcessRunner(self.plan, self._logins[first :: self.plan.processes], target)
                 for first in range(self.plan.processes)
             ]
+        atexit.register(self._leave)
         return self
 
     def status(self) -> FleetStatus:
@@ -145,6 +148,7 @@ class Fleet:
         """
         if self._summary is not None:
             return self._summary
+        atexit.unregister(self._leave)
         for runner in self._runners:
             runner.stop()
         cars, failures = [], []
@@ -211,6 +215,11 @@ class Fleet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _leave(self) -> None:
+        """The program ends, and nobody has stopped the fleet: the cars say goodbye at least."""
+        with contextlib.suppress(LabError):
+            self.stop()
 
     def _meters(self) -> list[Meter]:
         return [runner.meter for runner in self._runners]

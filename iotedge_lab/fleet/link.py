@@ -59,6 +59,7 @@ class Link(asyncio.Protocol):
         self.full = False
         """whether the socket takes no more for now"""
         self.wrote = self.heard = clock.monotonic()
+        self._left = False
         self.fault = ""
         """why it was given up, where that was this side's doing"""
 
@@ -115,13 +116,14 @@ class Link(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """To the hub, unless the connection has ended."""
-        if self._transport is not None and data:
+        if self._transport is not None and data and not self._left:
             self._transport.write(data)
             self.wrote = self._clock.monotonic()
 
     def leave(self) -> None:
-        """DISCONNECT, and close."""
-        if self._transport is not None:
+        """DISCONNECT, and close; a second call does nothing."""
+        if self._transport is not None and not self._left:
+            self._left = True
             self._transport.write(self._client.disconnect())
             self._transport.close()
 

@@ -139,6 +139,21 @@ async def test_a_module_that_ends_well(tmp_path):
         assert edge.state().description == "stopped, exit code 0"
 
 
+async def test_without_pidfds(tmp_path, monkeypatch):
+    """Where the kernel has none, ends are seen as well, asked for or not."""
+
+    def none(_pid):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", none)
+    async with Edge(tmp_path, {"a": CLEAN, "b": EXITS.format(code=4)}) as edge:
+        await edge.apply(a={}, b={"restartPolicy": "never"})
+        assert (await edge.until_status("failed", "b")).exit_code == 4
+        await edge.until_output()
+        await edge.apply(a={"status": "stopped"})
+        assert (edge.state().status, edge.state().exit_code) == ("stopped", 0)
+
+
 async def test_a_module_that_never_exits(tmp_path):
     """Who ignores SIGTERM is killed after the timeout; what it started goes with it."""
     code = IGNORES_SIGTERM.replace(
