@@ -9,10 +9,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import absorb, drain, machine, memory, report, sdk, service, startup
+from benchmarks import absorb, drain, fleet, machine, memory, report, sdk, service, startup
 from benchmarks.setting import ROOT, Setting
 
-ALL = {module.NAME: module for module in (absorb, sdk, drain, service, startup, memory)}
+ALL = {module.NAME: module for module in (absorb, sdk, drain, service, fleet, startup, memory)}
 
 
 def _say(text: str) -> None:

@@ -73,7 +73,7 @@ class CarRow:
 
     def to_json(self) -> str:
         """The row as one JSON object with the keys of `to_dict`."""
-        return json.dumps(self.to_dict(), separators=(",", ":"))
+        return _to_json(self.to_dict())
 
     @classmethod
     def from_dict(cls, values: Any) -> CarRow:
@@ -109,6 +109,8 @@ class CarRow:
             raise DataError(f"The message is no JSON ({error}); send what CarRow.to_json() gives.") from error
         return cls.from_dict(values)
 
+
+_to_json = json.JSONEncoder(separators=(",", ":")).encode  # made once: json.dumps would make one a row
 
 ROW_NAMES: Final = tuple(each.name for each in fields(CarRow))
 NUMBERS: Final = ROW_NAMES[1:]

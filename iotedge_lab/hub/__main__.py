@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -27,8 +28,18 @@ def _import_aiohttp() -> None:
                 os.environ[name] = value
 
 
+def _allow_many_files() -> None:
+    """A connection is an open file: raise the limit as far as this user may, for a thousand devices and more."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main() -> int:
     """Read the command line, serve, return the exit status."""
+    _allow_many_files()
     _import_aiohttp()
     from iotedge_lab.hub.process import ProcessSettings, run
 

@@ -12,6 +12,7 @@ ROWS = {
     "absorb": ("Absorbed, 1 connection", "Absorbed, 20 connections"),
     "sdk": ("SDK, one after another", "SDK, 50 at once"),
     "drain": ("Drained, a client for each of 2 partitions, prefetch 1,000", "Latency, p99"),
+    "fleet": ("Acknowledged, 10 cars at 10/s, 1 process",),
     "startup": ("Lab.open to the first acknowledged message",),
     "memory": ("Idle", "Each idle TLS connection"),
 }
