@@ -37,6 +37,7 @@ MOST_CORES = 1.0
 MOST_MB = 250.0
 _MB = 1024 * 1024
 _BULK = 100  # entries a request may have
+_SDK_SAID = "azure-iot-hub opens a TLS connection for each call, and reads the file of authorities for it"
 _KEY = base64.b64encode(b"a key of a benchmark, 32 bytes..").decode()
 
 
@@ -104,11 +105,10 @@ def _p99(times: Sequence[float]) -> float:
     return quantiles(times, n=100)[98]
 
 
-def _rows(what: str, times: Sequence[float], *, note: str = "", target: bool = True) -> list[Row]:
+def _rows(what: str, times: Sequence[float], *, note: str) -> list[Row]:
     p50 = median(times)
-    at_most = {"target": f"<= {MOST_MS:g} ms", "met": p50 <= MOST_MS} if target else {}
     return [
-        Row(f"{what}, p50", p50, "ms", **at_most, note=note),  # type: ignore[arg-type] # as the two fields want
+        Row(f"{what}, p50", p50, "ms", target=f"<= {MOST_MS:g} ms", met=p50 <= MOST_MS, note=note),
         Row(f"{what}, p99", _p99(times), "ms"),
     ]
 
@@ -117,7 +117,7 @@ def _methods(hub: HubServer, rest: Rest, setting: Setting, say: Callable[[str], 
     from azure.iot.hub import IoTHubRegistryManager
     from azure.iot.hub.models import CloudToDeviceMethod
 
-    count = setting.count(1000, 20)
+    count = setting.count(1000, 5)
     manager = IoTHubRegistryManager.from_connection_string(hub.lab.service_connection_string)
     call = CloudToDeviceMethod(method_name="ping", payload={"n": 1}, response_timeout_in_seconds=30)
     body = {"methodName": "ping", "payload": {"n": 1}, "responseTimeoutInSeconds": 30}
@@ -142,16 +142,16 @@ def _methods(hub: HubServer, rest: Rest, setting: Setting, say: Callable[[str], 
         say(
             f"method by {who}: {median(by_sdk):.2f} ms from azure-iot-hub, {median(by_hand):.2f} ms from HTTPS"
         )
-        note = "" if rows else f"{count:,} calls, one after another"
-        rows += _rows(f"Direct method, azure-iot-hub to {who}", by_sdk, note=note)
-        rows += _rows(f"Direct method, bare HTTPS to {who}", by_hand, target=False)
+        rows += _rows(f"Direct method, azure-iot-hub to {who}", by_sdk, note=_SDK_SAID)
+        note = f"{count:,} calls, one after another"
+        rows += _rows(f"Direct method, bare HTTPS to {who}", by_hand, note=note)
     return rows
 
 
 def _twins(hub: HubServer, rest: Rest, setting: Setting, say: Callable[[str], None]) -> list[Row]:
     from azure.iot.hub import IoTHubRegistryManager
 
-    stored, count = setting.count(10_000, 200), setting.count(2000, 20)
+    stored, count = setting.count(10_000, 100), setting.count(2000, 5)
     properties = {"desired": {f"setting{number}": {"value": number, "unit": "m/s"} for number in range(8)}}
     for first in range(0, stored, _BULK):
         entries = [
@@ -171,7 +171,10 @@ def _twins(hub: HubServer, rest: Rest, setting: Setting, say: Callable[[str], No
     by_hand = _timed(lambda number: rest.call("GET", f"/twins/{names[number]}"), count)
     say(f"twin: {median(by_sdk):.2f} ms by azure-iot-hub, {median(by_hand):.2f} ms by HTTPS")
     note = f"{stored:,} twins stored, {count:,} read at random"
-    return _rows("Twin read, azure-iot-hub", by_sdk, note=note) + _rows("Twin read, bare HTTPS", by_hand)
+    return [
+        *_rows("Twin read, azure-iot-hub", by_sdk, note=_SDK_SAID),
+        *_rows("Twin read, bare HTTPS", by_hand, note=note),
+    ]
 
 
 # -- a thousand devices --------------------------------------------------------------------------------
@@ -233,11 +236,11 @@ def _fleet(setting: Setting, say: Callable[[str], None], folder: Path, where: st
     assert told["acked"] == told["sent"], "a message was not acknowledged"
     say(f"{devices:,} devices{where}: {cores:.2f} cores, {held:.0f} MB, p99 {told['p99']:.1f} ms")
     name = f"{devices:,} devices, a message a second each{where}"
-    target = {} if where else {"target": f"<= {MOST_MB:g} MB", "met": held <= MOST_MB}
+    target, met = ("", None) if where else (f"<= {MOST_MB:g} MB", held <= MOST_MB)
     note = f"{told['acked']:,} messages acknowledged in {seconds} s; all connected after {connected:.1f} s"
     return [
         Row(f"{name}: processor", cores, "cores", target="<= 1 core", met=cores <= MOST_CORES, note=note),
-        Row(f"{name}: memory", held, "MB", **target, note="resident set"),  # type: ignore[arg-type] # as above
+        Row(f"{name}: memory", held, "MB", target=target, met=met, note="resident set"),
         Row(f"{name}: PUBACK, p50", told["p50"], "ms"),
         Row(f"{name}: PUBACK, p99", told["p99"], "ms"),
     ]

@@ -54,6 +54,7 @@ class Device(asyncio.Protocol):
         self._since: dict[int, float] = {}
         self.times: list[float] = []
         self.sent = 0
+        self.idle = asyncio.Event()  # nothing is unacknowledged
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport
 
@@ -68,6 +69,8 @@ class Device(asyncio.Protocol):
                 self.times += [
                     now - self._since.pop(number) for number in event.packet_ids if number in self._since
                 ]
+                if not self._since:
+                    self.idle.set()
             elif isinstance(event, PublishRun):
                 self._answer(event)
             elif isinstance(event, ConnAck):
@@ -84,6 +87,7 @@ class Device(asyncio.Protocol):
         """One message."""
         number, data = self._client.publish(self._topic, body)
         self._since[number] = time.perf_counter()
+        self.idle.clear()
         self.sent += 1
         self._transport.write(data)
 
@@ -145,8 +149,7 @@ async def _fleet(job: dict[str, Any]) -> None:
                 await asyncio.sleep(due - loop.time())
             device.send(body)
     async with asyncio.timeout(30):
-        while sum(len(device.times) for device in devices) < sum(device.sent for device in devices):
-            await asyncio.sleep(0.01)
+        await asyncio.gather(*(device.idle.wait() for device in devices))
     times = [taken * 1000 for device in devices for taken in device.times]
     _say(
         sent=sum(device.sent for device in devices),

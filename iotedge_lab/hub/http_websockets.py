@@ -15,7 +15,7 @@ from iotedge_lab.serve.client_certificates import certificates_of
 from iotedge_lab.serve.sniffing import ConnectionInfo
 from iotedge_lab.serve.websocket import serve
 
-_AMQP = "AMQPWSB10"
+_MQTT, _AMQP = "mqtt", "AMQPWSB10"
 
 
 def routes() -> list[web.RouteDef]:
@@ -28,10 +28,10 @@ def routes() -> list[web.RouteDef]:
 
 
 async def _either(request: web.Request) -> web.WebSocketResponse:
-    asked = ",".join(request.headers.getall("Sec-WebSocket-Protocol", []))
-    if _AMQP.lower() in (name.strip().lower() for name in asked.split(",")):
+    asked = ",".join(request.headers.getall("Sec-WebSocket-Protocol", [])).replace(" ", "").split(",")
+    if next((name for name in asked if name in (_MQTT, _AMQP)), _MQTT) == _AMQP:
         return await _amqp(request)
-    return await serve(request, "mqtt", lambda: MqttFront(request.app[HUB], _info(request)))
+    return await serve(request, _MQTT, lambda: MqttFront(request.app[HUB], _info(request)))
 
 
 async def _amqp(request: web.Request) -> web.WebSocketResponse:

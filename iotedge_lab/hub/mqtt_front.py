@@ -17,6 +17,7 @@ from iotedge_lab.hub.hub import LINGER
 from iotedge_lab.hub.log import Source
 from iotedge_lab.hub.mqtt_requests import PREFIX as REQUEST_PREFIX
 from iotedge_lab.hub.mqtt_requests import handle as handle_request
+from iotedge_lab.serve.quick_ack import acknowledge_now
 from iotedge_lab.wire.mqtt.encode import PINGRESP, encode, encode_puback, encode_publish
 from iotedge_lab.wire.mqtt.packets import (
     SUBSCRIBE_FAILED,
@@ -218,6 +219,8 @@ class MqttFront(asyncio.Protocol):
                 self.drop(f"{event.reason} [{event.spec}]")
             case PubAck():
                 self._in_session().outbox.acknowledge(event.packet_id)
+                if self._transport is not None:  # the answer to a method may wait behind it
+                    acknowledge_now(self._transport)
             case _:  # PUBREC, PUBREL, PUBCOMP: QoS 2 is not spoken here, and nothing of it is under way
                 pass
 

@@ -100,8 +100,9 @@ async def serve(
     )
     await ws.prepare(request)
     protocol = factory()
-    peer = request.transport.get_extra_info("peername") if request.transport else None
-    transport = WebSocketTransport(ws, protocol, {"peername": peer})
+    below = request.transport
+    extra = {name: below.get_extra_info(name) for name in ("peername", "socket")} if below else {}
+    transport = WebSocketTransport(ws, protocol, extra)
     protocol.connection_made(transport)
     pump = asyncio.get_running_loop().create_task(transport.pump())
     error: Exception | None = None

@@ -53,6 +53,9 @@ class FakeTransport:
     def is_closing(self):
         return self.closed
 
+    def get_extra_info(self, name):
+        return None
+
     def pause_reading(self):
         self.reading = False
 

@@ -29,7 +29,7 @@ class Raw:
     def __init__(self, lab):
         self.lab = lab
         told = lab._told
-        self._context = ssl.create_default_context(cafile=str(lab.ca_file))
+        self._context = ssl.create_default_context(cafile=str(lab.state_dir / "certificates" / "lab-ca.pem"))
         self._to = (told.host, told.https_port)
         self._connection = http.client.HTTPSConnection(*self._to, timeout=20, context=self._context)
         self.token = sas.build(lab.hostname, told.keys["iothubowner"], int(time.time()) + 600, "iothubowner")
@@ -185,6 +185,19 @@ def test_a_bulk_entry_with_a_wrong_field(raw, known, field):
         assert len(text) < 4 * KB
         for side in "az":
             assert raw("DELETE", f"/devices/bulk-{number}-{side}")[0] == 204
+
+
+@pytest.mark.parametrize("mode", ["create", "Create", "CREATEORUPDATE", None])
+def test_capitals_of_an_import_mode_do_not_matter(raw, mode):
+    """The SDK for Node says 'Update' where the documents say 'update'."""
+    status, _, text = raw("POST", "/devices", [{"id": "capitals", "importMode": mode}])
+    assert (status, json.loads(text)["errors"]) == (200, [])
+    assert raw("DELETE", "/devices/capitals")[0] == 204
+
+
+def test_a_slash_at_the_end_of_the_list(raw, known):
+    """GET /devices/ is GET /devices, as the SDK for Node asks."""
+    assert raw("GET", "/devices/")[2] == raw("GET", "/devices")[2]
 
 
 @pytest.mark.parametrize("body", [None, {}, [], "text", 5, True, [5], [None], [[]], [{}] * 101, ["x"] * 3])
