@@ -60,6 +60,7 @@ bench: $(STAMP)   ## Measure, beside Mosquitto where it is installed
 	@$(BIN)/python -m compileall -q iotedge_lab
 	@$(BIN)/python -m benchmarks
 
+# Run it with the oldest Python that is supported (make lock BIN=/path/to/a/venv/of/it/bin): a pin may ask for more.
 lock:             ## Pin again what attendees and tests install
 	@$(COMPILE) --extra workbook --output-file requirements.lock pyproject.toml
 	@sed -i.bak '/^[a-z0-9-]*==/!d' requirements.lock && rm requirements.lock.bak

@@ -97,12 +97,16 @@ class AmqpFront(asyncio.Protocol):
         self._event_links.clear()
 
     def pause_writing(self) -> None:
-        """The client reads slowly: send no more events for now."""
+        """The client reads slowly: send no more events for now, and take no more requests."""
         self.writable = False
+        if self._transport is not None:
+            self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """It has caught up."""
         self.writable = True
+        if self._transport is not None:
+            self._transport.resume_reading()
         for link in tuple(self._event_links):
             link.pump()
 

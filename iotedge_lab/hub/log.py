@@ -29,6 +29,7 @@ REPLAY_WINDOW_MS = 60_000
 # Far fewer than the 65,535 packet ids: the last use of an id must not be taken for the one that is re-sent.
 REPLAY_MESSAGES = 32_767
 REPLAY_ROWS = 20_000
+EPOCHS_KNOWN = 20_000
 
 Done = Callable[[StoreUnavailable | None], None]
 
@@ -187,7 +188,10 @@ class Log:
         for (partition, _, _, epoch, *_), position in zip(pending, self._written, strict=True):
             touched.add(partition)
             if epoch:
+                self._tail_of_epoch.pop(epoch, None)
                 self._tail_of_epoch[epoch] = position
+        while len(self._tail_of_epoch) > EPOCHS_KNOWN:  # the one that was silent longest
+            del self._tail_of_epoch[next(iter(self._tail_of_epoch))]
         for partition in touched:
             self._last_enqueued[partition] = stamps[partition]
         for *_, done in pending:

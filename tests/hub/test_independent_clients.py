@@ -320,9 +320,8 @@ def test_a_websocket_speaks_what_was_asked_for(lab, dial, path, asked, given):
     assert b" 101 " in stream.readline()
     headers = http.client.parse_headers(stream)
     assert headers["Sec-WebSocket-Protocol"] == given
-    sock.sendall(
-        bytes([0x82, 0x80 | len(hello), 0, 0, 0, 0]) + hello
-    )  # RFC 6455, 5.2: binary, masked by zeros
+    frame = bytes([0x82, 0x80 | len(HELLO[given]), 0, 0, 0, 0])  # RFC 6455, 5.2: binary, masked by zeros
+    sock.sendall(frame + HELLO[given])
     assert stream.read(1) == b"\x82"
     assert stream.read(1 + 4)[1:].startswith(ANSWER[given])
     stream.close()
