@@ -7,7 +7,6 @@ iot-hub-devguide-identity-registry), REST api-version 2021-04-12. JSON goes in a
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,7 +22,14 @@ from iotedge_lab.errors import (
     QuotaExceeded,
 )
 from iotedge_lab.hub.access import new_key
-from iotedge_lab.wire.topics import check_device_id, check_module_id
+from iotedge_lab.hub.identity_body import (
+    check_ids,
+    guess_type,
+    read_key,
+    read_section,
+    read_text,
+    read_thumbprint,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -175,7 +181,7 @@ class Identities:
         Raises `ArgumentInvalid` (400004), `DeviceAlreadyExists` (409001), `ModuleAlreadyExists` (409301),
         `PreconditionFailed` (412), `DeviceNotFound`, `ModuleNotFound`, `QuotaExceeded` (50 modules).
         """
-        _check_ids(device, module, body)
+        check_ids(device, module, body)
         if module:
             self.get(device)
         current = self.find(device, module)
@@ -232,23 +238,28 @@ class Identities:
 
     def _merge(self, current: Identity | None, device: str, module: str, body: Mapping[str, Any]) -> Identity:
         now = self._clock.now()
-        auth = _section(body, "authentication")
+        auth = read_section(body, "authentication")
         kind = auth.get("type")
         if kind is None:
-            kind = current.auth_type if current else _guess_type(auth)
+            kind = current.auth_type if current else guess_type(auth)
         if kind not in _AUTH_TYPES:
             raise ArgumentInvalid(
                 f"authentication.type is {repr(kind)[:40]}; it is one of {', '.join(_AUTH_TYPES)}."
             )
-        keys = _section(auth, "symmetricKey")
-        thumbs = _section(auth, "x509Thumbprint")
+        keys = read_section(auth, "symmetricKey")
+        thumbs = read_section(auth, "x509Thumbprint")
         primary, secondary = None, None
         if kind == "sas":
-            primary = _key(keys, "primaryKey") or (current and current.primary_key) or new_key(self._clock)
-            secondary = (
-                _key(keys, "secondaryKey") or (current and current.secondary_key) or new_key(self._clock)
+            primary = (
+                read_key(keys, "primaryKey") or (current and current.primary_key) or new_key(self._clock)
             )
-        first, second = _thumbprint(thumbs, "primaryThumbprint"), _thumbprint(thumbs, "secondaryThumbprint")
+            secondary = (
+                read_key(keys, "secondaryKey") or (current and current.secondary_key) or new_key(self._clock)
+            )
+        first, second = (
+            read_thumbprint(thumbs, "primaryThumbprint"),
+            read_thumbprint(thumbs, "secondaryThumbprint"),
+        )
         if current and kind == current.auth_type and "x509Thumbprint" not in auth:
             first, second = current.primary_thumbprint, current.secondary_thumbprint
         status = body.get("status")
@@ -256,10 +267,10 @@ class Identities:
             status = current.status if current else "enabled"
         if status not in ("enabled", "disabled"):
             raise ArgumentInvalid(f"status is {repr(status)[:40]}; it is 'enabled' or 'disabled'.")
-        reason = _text(body, "statusReason", current.status_reason if current else None)
+        reason = read_text(body, "statusReason", current.status_reason if current else None)
         if reason is not None and len(reason) > 128:
             raise ArgumentInvalid("statusReason is a text of at most 128 characters.")
-        edge = _section(body, "capabilities").get("iotEdge")
+        edge = read_section(body, "capabilities").get("iotEdge")
         if edge is None:
             edge = current.iot_edge if current else False
         if not isinstance(edge, bool):
@@ -288,7 +299,9 @@ class Identities:
             iot_edge=edge and not module,
             device_scope=scope if not module else None,
             parent_scopes=parents if not module else (),
-            managed_by=_text(body, "managedBy", current.managed_by if current else None) if module else None,
+            managed_by=read_text(body, "managedBy", current.managed_by if current else None)
+            if module
+            else None,
         )
 
     # -- presence --------------------------------------------------------------------------------------
@@ -380,67 +393,6 @@ def etag_matches(if_match: str, etag: str) -> bool:
     return "*" in tags or etag in tags
 
 
-def _check_ids(device: str, module: str, body: Mapping[str, Any]) -> None:
-    check_device_id(device)
-    if module:
-        check_module_id(module)
-    for name, asked in (("deviceId", device), ("moduleId", module)):
-        given = body.get(name)
-        if given is not None and given != asked and asked:
-            raise ArgumentInvalid(f"the body's {name} is {repr(given)[:140]} and the address says {asked!r}.")
-
-
-def _section(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = body.get(name)
-    if found is None:
-        return {}
-    if not isinstance(found, dict):
-        raise ArgumentInvalid(f"{name} is an object, not {json.dumps(found)[:40]}.")
-    return found
-
-
-def _text(body: Mapping[str, Any], name: str, otherwise: str | None) -> str | None:
-    """A text of the body that may be null; `otherwise` where it is not named."""
-    value = body.get(name, otherwise)
-    if value is None:
-        return None
-    if not isinstance(value, str) or any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise ArgumentInvalid(f"{name} is a text, not {json.dumps(value)[:40]}.")
-    return value
-
-
-def _guess_type(auth: Mapping[str, Any]) -> str:
-    thumbs = _section(auth, "x509Thumbprint")
-    return "selfSigned" if thumbs.get("primaryThumbprint") else "sas"
-
-
-def _key(keys: Mapping[str, Any], name: str) -> str | None:
-    key = keys.get(name)
-    if key is None or key == "":
-        return None
-    try:
-        size = len(base64.b64decode(key, validate=True)) if isinstance(key, str) else 0
-    except (binascii.Error, ValueError):
-        size = 0
-    if not 16 <= size <= 64:
-        raise ArgumentInvalid(
-            f"authentication.symmetricKey.{name} is base64 of 16 to 64 bytes; leave it out to have one made."
-        )
-    return str(key)
-
-
-def _thumbprint(thumbs: Mapping[str, Any], name: str) -> str | None:
-    value = thumbs.get(name)
-    if value is None or value == "":
-        return None
-    text = value.replace(":", "").upper() if isinstance(value, str) else ""
-    if len(text) not in (40, 64) or any(letter not in "0123456789ABCDEF" for letter in text):
-        raise ArgumentInvalid(
-            f"authentication.x509Thumbprint.{name} is 40 (SHA-1) or 64 (SHA-256) hex digits."
-        )
-    return text
-
-
 def _scope(
     body: Mapping[str, Any], current: Identity | None, *, edge: bool
 ) -> tuple[str | None, tuple[str, ...]]:
@@ -449,7 +401,7 @@ def _scope(
     An edge device has a scope of its own, and its parent's in parentScopes. Any other device has its parent's
     scope in both; either may be given, and '' (or an empty list) takes it out of its parent's scope.
     """
-    given = _text(body, "deviceScope", None)
+    given = read_text(body, "deviceScope", None)
     parents = _scopes(body, current)
     if edge:
         kept = current.device_scope if current and current.iot_edge else None
