@@ -15,6 +15,7 @@ ROWS = {
     "fleet": ("Acknowledged, 10 cars at 10/s, 1 process",),
     "startup": ("Lab.open to the first acknowledged message",),
     "memory": ("Idle", "Each idle TLS connection"),
+    "service": ("Direct method, bare HTTPS to azure-iot-device, p50", "Twin read, bare HTTPS, p50"),
 }
 
 
