@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from iotedge_lab.broker.group_commit import GroupCommit
 from iotedge_lab.errors import (
     DeviceNotFound,
     MaximumQueueDepthExceeded,
@@ -34,7 +35,6 @@ from iotedge_lab.errors import (
 from iotedge_lab.hub.command_message import Command, Draft, Outcome
 from iotedge_lab.hub.command_settings import CommandSettings
 from iotedge_lab.hub.feedback import Feedback
-from iotedge_lab.hub.group_commit import GroupCommit
 
 if TYPE_CHECKING:
     import sqlite3

@@ -11,9 +11,10 @@ tell what it speaks. The rules:
 - While connections become ready one after another, a window of them is worked on and the others wait in the
   kernel's backlog. So 1,000 honest clients that come at once, from a slow machine too, are served in turn and
   none is dropped.
-- When none has become ready for `grace` seconds, those who are pending are idle or hostile: up to
-  `max_pending` are let in, and from there on each new one pushes out the oldest. So however many idle
-  connections there are, a good client waits for `grace` at most.
+- When others wait and none has become ready for `grace` seconds, those who are pending are idle or hostile: up
+  to `max_pending` are let in, and from there on each new one pushes out the oldest. So however many idle
+  connections there are, a good client waits for `grace` at most. The time is counted in steps that the loop
+  really made: a process that was itself paused does not take its clients for idle.
 - Whatever a connection does, only that connection is closed.
 
 Needs a loop with `add_reader`: uvloop, or asyncio's selector loop (on Windows not the default). Left out:
@@ -46,6 +47,8 @@ _ACCEPTS_A_TURN: Final = 64
 #: Pending connections worked on while all goes well. A handshake takes about a millisecond of one core
 #: on either side: many at once would only all be late, and pass their clients' time limits together.
 _WINDOW: Final = 64
+#: Steps in which `grace` is counted.
+_STEPS: Final = 5
 #: How long accepting rests when the process or the machine has run out of descriptors or memory.
 _REST: Final = 0.5
 #: How long a closing TLS connection waits for the peer's close_notify; the default of asyncio is 30 s.
@@ -103,7 +106,7 @@ class Listener:
         self._resumer: asyncio.TimerHandle | None = None
         self._accepting = False
         self._full = False
-        self._progress = 0.0  # when a connection last became ready, or none was pending (loop time)
+        self._idle_steps = 0  # of `grace`, with others waiting and no connection becoming ready
         self._exhausted = False
         self._closed = False
         self._accepted = self._refused = self._failed_handshakes = 0
@@ -231,15 +234,24 @@ class Listener:
 
     def _may_accept(self) -> bool:
         """Whether one more may come in; else accepting rests until there is room or nobody makes progress."""
-        now = self._loop.time()
         if not self._pending:
-            self._progress = now
-        stalled = self._progress + self._grace
-        if len(self._pending) < self._window or now >= stalled - _EARLY:
+            self._idle_steps = 0
+        if len(self._pending) < self._window or self._idle_steps >= _STEPS:
             return True
         self._full = True
-        self._rest(stalled)
+        self._rest()
+        if self._resumer is None:
+            self._resumer = self._loop.call_later(self._grace / _STEPS, self._step)
         return False
+
+    def _step(self) -> None:
+        """One more step without a connection that became ready; after the last one others are let in."""
+        self._resumer = None
+        self._idle_steps += 1
+        if self._idle_steps >= _STEPS:
+            self._resume()
+        else:
+            self._resumer = self._loop.call_later(self._grace / _STEPS, self._step)
 
     def _accept_failed(self, error: OSError) -> None:
         """Rest for a moment: the reason would be the same in the next turn, and the loop would spin."""
@@ -342,7 +354,7 @@ class Listener:
             return
         transport = pending.transport
         assert transport is not None
-        self._progress = self._loop.time()
+        self._idle_steps = 0
         self._release(pending)
         self._open.add(pending.sock, transport)
         try:

@@ -1,4 +1,4 @@
-"""Small writes that share the hub's group commit: each is told whether it is durable, or why it was refused.
+"""Small writes that share a group commit: each is told whether it is durable, or why it was refused.
 
 A write that must come before its acknowledgement, and of which many may arrive in one turn of the loop.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-    from iotedge_lab.hub.store import Store
+    from iotedge_lab.broker.store import GroupStore
 
 
 @dataclass(slots=True)
@@ -25,9 +25,9 @@ class _Write:
 
 
 class GroupCommit:
-    """Writes of one part of the hub (`store.Participant`)."""
+    """Writes of one part (`store.Participant`)."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: GroupStore) -> None:
         self._store = store
         self._waiting: list[_Write] = []
         self._writing: list[_Write] = []
