@@ -7,15 +7,18 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import can
 import pytest
 
 from iotedge_lab.car.can import hub
 from iotedge_lab.car.can.buses import open_bus
-from iotedge_lab.car.can.socket_bus import LONGEST_PATH, FileLock, SocketBus
+from iotedge_lab.car.can.hub import LONGEST_NAME, LONGEST_PATH
+from iotedge_lab.car.can.socket_bus import FileLock, SocketBus
 from iotedge_lab.errors import EnvironmentProblem, UsageError
 
 PATIENCE = 10.0  # s that a test waits for what must come
@@ -363,19 +366,42 @@ def test_a_file_at_the_path_stays(place):
     lock.release()
 
 
-def test_the_folder_is_the_users_alone(tmp_path):
-    """A folder is made for its owner only; one that others can enter is refused."""
-    with open_bus(f"unix:{tmp_path}/buses/car-1"):
-        assert (tmp_path / "buses").stat().st_mode & 0o777 == 0o700
-        assert (tmp_path / "buses" / "car-1").stat().st_mode & 0o077 == 0
-    (tmp_path / "buses").chmod(0o755)
-    with pytest.raises(EnvironmentProblem, match="chmod 700"):
-        open_bus(f"unix:{tmp_path}/buses/car-1")
+def test_the_folder_is_the_users_alone():
+    """A folder is made for its owner only; one that others can enter is refused, unless it lies in a private one."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        top = Path(name)
+        with open_bus(f"unix:{top}/buses/car-1"):
+            assert (top / "buses").stat().st_mode & 0o777 == 0o700
+            assert (top / "buses" / "car-1").stat().st_mode & 0o077 == 0
+        (top / "buses").chmod(0o755)
+        with open_bus(f"unix:{top}/buses/car-1"):  # nobody else comes through the folder above it
+            pass
+        top.chmod(0o755)
+        with pytest.raises(EnvironmentProblem, match="chmod 700"):
+            open_bus(f"unix:{top}/buses/car-1")
+        (top / "private").mkdir(mode=0o700)
+        (top / "private" / "shared").mkdir(mode=0o755)
+        (top / "link").symlink_to(top / "private" / "shared")
+        with open_bus(f"unix:{top}/link/car-1"):  # where the folder really lies is what counts
+            pass
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="Linux reaches long paths by a descriptor")
+def test_a_long_path(tmp_path, place):
+    """A folder deep in the lab's state has a bus as any other has, under its own path and under a short link to it."""
+    deep = tmp_path / ("x" * LONGEST_PATH) / "edges"
+    deep.mkdir(parents=True, mode=0o700)
+    place.symlink_to(deep)
+    with open_bus(f"unix:{deep}/car-1") as first, open_bus(f"unix:{place}/car-1") as second:
+        assert (first.serves, second.serves) == (True, False)
+        second.send(frame())
+        assert first.recv(PATIENCE).data == b"\x01\x02"
+    assert not (deep / "car-1").exists()
 
 
 def test_a_path_too_long_for_a_socket(tmp_path):
     """The error says how long a path may be."""
-    with pytest.raises(EnvironmentProblem, match=str(LONGEST_PATH)):
+    with pytest.raises(EnvironmentProblem, match=f"{LONGEST_PATH} bytes.*{LONGEST_NAME}"):
         open_bus(f"unix:{tmp_path}/{'x' * LONGEST_PATH}")
 
 

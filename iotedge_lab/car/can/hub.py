@@ -17,10 +17,19 @@ import socket
 import struct
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
+
+LONGEST_PATH: Final = 103
+"""Bytes in the address of a unix socket: 107 with Linux, 103 with macOS."""
+
+LONGEST_NAME: Final = 80
+"""Bytes in a file's name that still leave room for the way to its folder, see `address_of`."""
+
+_DESCRIPTORS: Final = Path("/proc/self/fd")
 
 GREETING: Final = b"ielcan1"
 """Begins what either side says first; a byte of flags follows."""
@@ -43,6 +52,29 @@ LAST_TURNS: Final = 64
 """How often, at the end, is looked for frames that were sent but not yet passed on."""
 _CHUNK: Final = RECORD.size * 2048
 _NO_FILES: Final = 0.05  # s to wait where the process may open no more files
+
+
+def addressable(path: Path) -> bool:
+    """Whether `address_of` has an address for this path."""
+    if len(os.fsencode(path)) <= LONGEST_PATH:
+        return True
+    return _DESCRIPTORS.is_dir() and len(os.fsencode(path.name)) <= LONGEST_NAME
+
+
+@contextlib.contextmanager
+def address_of(path: Path) -> Iterator[str]:
+    """The path as `bind` and `connect` take it. Raises OSError where its folder cannot be opened.
+
+    Linux reaches a path that is too long for an address by its folder's descriptor (unix(7), proc_pid_fd(5)).
+    """
+    if len(os.fsencode(path)) <= LONGEST_PATH:
+        yield os.fspath(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"{_DESCRIPTORS}/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 class Lock(Protocol):
@@ -107,7 +139,8 @@ class BusHub:
         try:
             if path.is_socket():  # anything else is a file of the user's: bind fails, and it stays
                 path.unlink()
-            self._listener.bind(os.fspath(path))
+            with address_of(path) as address:
+                self._listener.bind(address)
             path.chmod(0o600)
             self._listener.listen(MOST_PARTICIPANTS)
             self._listener.setblocking(False)

@@ -26,16 +26,25 @@ from typing import TYPE_CHECKING, Final
 
 import can
 
-from iotedge_lab.car.can.hub import FRAME, GREETING, MISSED, OWN_FRAME, RECORD, WANTS_OWN, BusHub
+from iotedge_lab.car.can.hub import (
+    FRAME,
+    GREETING,
+    LONGEST_NAME,
+    LONGEST_PATH,
+    MISSED,
+    OWN_FRAME,
+    RECORD,
+    WANTS_OWN,
+    BusHub,
+    address_of,
+    addressable,
+)
 from iotedge_lab.clock import SystemClock
 
 if TYPE_CHECKING:
     from can.typechecking import AutoDetectedConfig, CanFilters
 
     from iotedge_lab.clock import Clock
-
-LONGEST_PATH: Final = 103
-"""Bytes in a unix socket's path: 107 with Linux, 103 with macOS."""
 
 JOIN_TIME: Final = 5.0
 """Seconds in which the bus must let a participant in."""
@@ -71,7 +80,8 @@ class SocketBus(can.BusABC):
     ) -> None:
         """Join the bus, or begin it. When this returns, the participant gets whatever others send from then on.
 
-        `channel`: the socket's path, in a folder that is the user's alone (made so, if it is not there);
+        `channel`: the socket's path, in a folder that is the user's alone or lies in such a one (made, if it is not
+        there: so a folder that two modules mount from the lab's state will do);
         `preserve_timestamps`: frames keep the timestamp that they are given, instead of the time of sending.
         Raises can.CanInitializationError, can.CanInterfaceNotImplementedError on Windows.
         """
@@ -241,7 +251,8 @@ class SocketBus(can.BusABC):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.settimeout(max(0.001, deadline - self._clock.monotonic()))
-            sock.connect(os.fspath(path))
+            with address_of(path) as address:
+                sock.connect(address)
             sock.sendall(GREETING + bytes([self._flags]))
             answer = b""
             while len(answer) <= len(GREETING):
@@ -326,23 +337,35 @@ class FileLock:
 
 
 def _checked(path: Path) -> Path:
-    """The path, if a bus may be there: short enough, in a folder that nobody else can enter."""
+    """The path, if a bus may be there: in reach of a socket, and out of reach of others."""
     path = path.absolute()
-    if len(os.fsencode(path)) > LONGEST_PATH:
+    if not addressable(path):
         raise can.CanInitializationError(
-            f"{path} is too long for a socket ({LONGEST_PATH} bytes at most); choose a shorter path."
+            f"{path} is too long for a socket ({LONGEST_PATH} bytes at most; on Linux a name of {LONGEST_NAME} in a "
+            "folder of any length); choose a shorter path."
         )
     folder = path.parent
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
+        private = _private(folder.resolve())
     except OSError as error:
         raise can.CanInitializationError(
             f"The bus's folder {folder} cannot be made: {error.strerror}. Choose a path in a folder of yours."
         ) from error
-    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+    if not private:
         raise can.CanInitializationError(
             f"Others can reach {folder}, and whoever does can drive this car: put the bus into a folder of your own "
             f"(chmod 700 {folder})."
         )
     return path
+
+
+def _private(folder: Path) -> bool:
+    """Whether this folder, or one that it lies in, is open to its owner alone, and the owner is this user."""
+    for each in (folder, *folder.parents):
+        status = each.stat()
+        if status.st_uid == os.geteuid() and not status.st_mode & 0o077:
+            return True
+        if status.st_uid not in (os.geteuid(), 0):
+            return False  # its owner can put another folder in the place of this one
+    return False
