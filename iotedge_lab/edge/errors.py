@@ -6,6 +6,15 @@
     +-- UnknownImage      an image that no local module stands for
     +-- MountRefused      a mount that cannot be made here
 
+And what stands between an edge device and its IoT Hub:
+
+    EnvironmentProblem
+    +-- UpstreamAway        the hub cannot be reached, or has no time, now: what failed may be tried again
+    |   +-- UpstreamOffline the link was taken away on purpose
+    +-- UpstreamUntrusted   something answers there, with a certificate that is not trusted
+    ServiceError
+    +-- UpstreamRefused     the hub said no, with a status that has no class of its own in `iotedge_lab.errors`
+
 Stands for the codes of "EdgeAgent reported properties" (learn.microsoft.com, IoT Edge, module-edgeagent-edgehub):
 400 invalid configuration, 412 invalid schema version, 417 empty desired properties.
 """
@@ -15,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from iotedge_lab.errors import UsageError
+from iotedge_lab.errors import EnvironmentProblem, ServiceError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -103,6 +112,35 @@ class MountRefused(UsageError):
         self.mount = mount
         self.reason = reason
         super().__init__(f"The mount {mount}: {reason}")
+
+
+class UpstreamAway(EnvironmentProblem):
+    """The hub cannot be reached, did not answer in time, or is too busy: nothing is wrong with what was asked.
+
+    Whether a call that ended so was carried out is not known. `retry_after`: as many seconds the hub asked to be
+    left alone, None where it said nothing.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class UpstreamOffline(UpstreamAway):
+    """The link to the hub was taken away on purpose (`Gate.close`)."""
+
+
+class UpstreamUntrusted(EnvironmentProblem):
+    """What answers at the hub's address has a certificate that this machine does not trust."""
+
+
+class UpstreamRefused(ServiceError):
+    """The hub's refusal of a status that has no class of its own. `http_status` and `error` are its answer."""
+
+    def __init__(self, http_status: int, error: str, message: str) -> None:
+        super().__init__(message)
+        self.http_status = http_status
+        self.error = error
 
 
 def _any_of(words: tuple[str, ...]) -> str:
