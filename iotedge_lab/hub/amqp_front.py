@@ -12,12 +12,12 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+from iotedge_lab.broker.connection import LINGER
 from iotedge_lab.errors import ProtocolViolation, Unauthorized
 from iotedge_lab.hub.access import Right
 from iotedge_lab.hub.amqp_commands import DEVICEBOUND, FEEDBACK, CommandTarget, FeedbackLink, path_of
 from iotedge_lab.hub.amqp_nodes import CBS, MANAGEMENT, RequestNode, authorise, manage
 from iotedge_lab.hub.event_links import EventLink, parse_address
-from iotedge_lab.hub.hub import LINGER
 from iotedge_lab.wire.amqp import conditions
 from iotedge_lab.wire.amqp.connection import AmqpConnection
 from iotedge_lab.wire.amqp.events import (

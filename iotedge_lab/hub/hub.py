@@ -11,8 +11,9 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from iotedge_lab.broker.connection import Counters
 from iotedge_lab.broker.sessions import Sessions
 from iotedge_lab.errors import ArgumentInvalid
 from iotedge_lab.hub.access import Access
@@ -31,6 +32,7 @@ from iotedge_lab.wire.topics import desired_patch_topic
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from iotedge_lab.broker.connection import LiveConnection
     from iotedge_lab.clock import Clock
     from iotedge_lab.hub.event_links import EventLink
 
@@ -39,28 +41,6 @@ log = logging.getLogger(__name__)
 CallSoon = Callable[[Callable[[], None]], object]
 
 _PRUNE_EVERY = 600.0
-LINGER = 10.0  # s that a closed connection has to read the last words; then it is cut
-
-
-class LiveConnection(Protocol):
-    """A connection of any front, for the housekeeping once a second."""
-
-    def tick(self, monotonic: float, now: float) -> None:
-        """Close yourself if your time is up."""
-        ...
-
-    def drop(self, reason: str) -> None:
-        """Close."""
-        ...
-
-
-@dataclass(slots=True)
-class Counters:
-    """What happened since the process started."""
-
-    messages: int = 0
-    refused: int = 0
-    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

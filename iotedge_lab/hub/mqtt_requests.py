@@ -23,7 +23,6 @@ from iotedge_lab.wire.topics import (
 if TYPE_CHECKING:
     from iotedge_lab.hub.mqtt_front import MqttFront
 
-PREFIX = b"$iothub/"
 METHODS = "$iothub/methods/POST/#"
 DESIRED = "$iothub/twin/PATCH/properties/desired/#"
 
