@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from iotedge_lab import launch
 from iotedge_lab.errors import ConnectionStringError, HubNotRunning, UsageError
-from iotedge_lab.hub.claims import release
 from iotedge_lab.hub.names import EVENTS_NAME
 from iotedge_lab.hub.state import STATE_VARIABLE, HubFile, StateFolder, default_folder
 from iotedge_lab.rest import RestClient, RestError, quote
 from iotedge_lab.serve.addresses import is_loopback
+from iotedge_lab.serve.claims import release
 from iotedge_lab.wire.connection_string import ConnectionString
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ class Lab:
             self._child.close()
             self._child = None
             if self._told is not None:
-                release(self._told.host, self._state)
+                release(self._told.host, self._state.hub_file)
 
     def __enter__(self) -> Self:
         return self

@@ -15,6 +15,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from iotedge_lab.broker.tokens import check_own, resource
 from iotedge_lab.errors import Unauthorized
 from iotedge_lab.hub.access import Access, Right
 from iotedge_lab.wire import sas
@@ -85,10 +86,8 @@ class DeviceAccess:
             raise Unauthorized(
                 f"{_name(device, module)!r} authenticates by {identity.auth_type}, not by SAS."
             )
-        target = f"{host}/devices/{device}" + (f"/modules/{module}" if module else "")
-        if parsed.resource_decoded.count("/") < 2 or not sas.scope_covers(parsed.resource_decoded, target):
-            raise Unauthorized(f"the token speaks for {parsed.resource_decoded!r}, not for {target!r}.")
-        sas.verify_any(parsed, (identity.primary_key or "", identity.secondary_key or ""), self._clock.now())
+        keys = (identity.primary_key or "", identity.secondary_key or "")
+        check_own(parsed, resource(host, device, module), keys, self._clock.now())
         return Admission(identity, parsed.expiry, _method("module" if module else "device"))
 
     def _by_certificate(self, identity: Identity, sent: Sequence[bytes]) -> Admission:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from iotedge_lab.broker import strict_json
 from iotedge_lab.errors import ArgumentInvalid, LabError, MessageTooLarge, ServiceError, Unauthorized
-from iotedge_lab.hub import strict_json
 from iotedge_lab.hub.hub import Hub
 from iotedge_lab.hub.identities import EDGE_MODULES
 from iotedge_lab.serve.client_certificates import certificates_of

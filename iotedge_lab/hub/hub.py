@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from iotedge_lab.broker.connection import Counters
+from iotedge_lab.broker.methods import Methods
 from iotedge_lab.broker.sessions import Sessions
 from iotedge_lab.errors import ArgumentInvalid
 from iotedge_lab.hub.access import Access
@@ -22,7 +23,6 @@ from iotedge_lab.hub.commands import Commands
 from iotedge_lab.hub.devices import DeviceAccess
 from iotedge_lab.hub.identities import Identities
 from iotedge_lab.hub.log import DEFAULT_RETENTION_DAYS, Log
-from iotedge_lab.hub.methods import Methods
 from iotedge_lab.hub.names import DEFAULT_GROUP, EVENTS_NAME, HUB_NAME
 from iotedge_lab.hub.notices import Notices
 from iotedge_lab.hub.store import Store
@@ -69,7 +69,7 @@ class Hub:
         self.certificates = Certificates(self.store, clock)
         self.devices = DeviceAccess(self.identities, self.access, clock, self.certificates)
         self.twins = Twins(self.store, self.identities, clock)
-        self.methods = Methods(self.identities)
+        self.methods = Methods(self.identities.get)
         self.commands = Commands(self.store, self.identities, clock)
         self.identities.pending = self.commands.count
         self.log = Log(self.store, clock, partitions=settings.partitions)

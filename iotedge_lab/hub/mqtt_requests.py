@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from iotedge_lab.broker import strict_json
 from iotedge_lab.errors import ArgumentInvalid, ServiceError
-from iotedge_lab.hub import strict_json
 from iotedge_lab.wire.topics import (
     MethodResponse,
     ReportedPatch,

@@ -22,16 +22,16 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from iotedge_lab import __version__
-from iotedge_lab.errors import EnvironmentProblem, LabError, PortTaken
+from iotedge_lab.errors import EnvironmentProblem, LabError
 from iotedge_lab.hub.amqp_front import AmqpFront
-from iotedge_lab.hub.claims import claim, claimed, release
 from iotedge_lab.hub.http_front import make_app
 from iotedge_lab.hub.hub import Hub, HubSettings
 from iotedge_lab.hub.mqtt_front import MqttFront
 from iotedge_lab.hub.names import HUB_NAME
 from iotedge_lab.hub.state import HubFile, StateFolder
-from iotedge_lab.serve.addresses import listen, reserve
+from iotedge_lab.serve.addresses import listen
 from iotedge_lab.serve.certificates import Authority
+from iotedge_lab.serve.claims import bind, claim, release
 from iotedge_lab.serve.client_certificates import accept_any_certificate
 from iotedge_lab.serve.listener import Listener
 from iotedge_lab.serve.proxy import ConnectProxy, Route
@@ -153,7 +153,7 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
                 keys={name: policy.primary_key for name, policy in hub.access.policies.items()},
             )
             folder.write(told)
-            claim(host, folder)
+            claim(host, folder.hub_file)
             log.info("hub %s serves on %s (process %d)", hub.id, hostname, told.pid)
             _tell(ready, {"ready": True, "pid": told.pid, "hostname": hostname})
             if settings.background:
@@ -164,7 +164,7 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
             ticker.cancel()
             log.info("hub %s stops", hub.id)
             if orphaned.is_set():  # otherwise who holds the handle may start it again, and lets go at the end
-                release(host, folder)
+                release(host, folder.hub_file)
         finally:
             hub.close_connections()
             await listener.close()
@@ -181,20 +181,12 @@ def _bind(
 
     Clients keep the address across a restart, so a hub that comes back wants its old one.
     """
-    try:
-        host = settings.host or (before.host if before else "127.0.0.1")
-        if not settings.host and claimed(host, folder):
-            raise PortTaken(f"{host} belongs to another lab's hub")
-        sockets = _sockets(host)
-    except PortTaken:
-        if settings.host:
-            raise
-        before_host = before.host if before else None
-        host, sockets = _next_address(folder)
-        if before_host:
-            log.warning(
-                "%s is taken; this hub moves to %s, and its old connection strings do not", before_host, host
-            )
+    owner = folder.hub_file
+    host, sockets = bind(PORTS, owner, asked=settings.host, before=(before.host if before else "127.0.0.1"))
+    if before and host != before.host and not settings.host:
+        log.warning(
+            "%s is taken; this hub moves to %s, and its old connection strings do not", before.host, host
+        )
     if host == "127.0.0.1":
         for port in PORTS:  # where localhost means ::1 first, clients need not wait for a refusal
             with contextlib.suppress(LabError):
@@ -202,38 +194,6 @@ def _bind(
     with contextlib.suppress(LabError):
         sockets.extend(listen(host, 443))
     return host, sockets
-
-
-def _sockets(host: str) -> list[socket.socket]:
-    """All ports of `host`, or none; the lowest first, so that of two hubs that meet one moves on at once."""
-    made: list[socket.socket] = []
-    try:
-        for port in sorted(PORTS):
-            made.extend(listen(host, port))
-    except BaseException:
-        for each in made:
-            each.close()
-        raise
-    return made
-
-
-def _next_address(folder: StateFolder) -> tuple[str, list[socket.socket]]:
-    """The first address that is free and that no other lab claims; if there is none, the first that is free.
-
-    What is claimed is not even tried: its hub may come back in that moment, and would find its ports taken.
-    """
-    for number in range(1, 255):
-        address = f"127.0.0.{number}"
-        if claimed(address, folder):
-            continue
-        try:
-            return address, _sockets(address)
-        except PortTaken:
-            continue
-        except EnvironmentProblem:
-            break  # macOS: 127.0.0.1 is all there is
-    reservation = reserve(PORTS)
-    return reservation.address, reservation.take()
 
 
 def _routes(host: str) -> list[Route]:
@@ -255,7 +215,7 @@ async def _start_proxy(proxy: ConnectProxy, host: str, before: HubFile | None) -
 async def _tick(hub: Hub, folder: StateFolder, stop: asyncio.Event) -> None:
     while True:
         await asyncio.sleep(1)
-        if not (folder.path / "hub.json").exists():
+        if not folder.hub_file.exists():
             log.warning("the state folder is gone: nobody can find this hub any more, so it ends")
             stop.set()
         try:

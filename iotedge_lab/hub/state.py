@@ -82,6 +82,11 @@ class StateFolder:
         return self.path / "certificates"
 
     @property
+    def hub_file(self) -> Path:
+        """How to reach the hub."""
+        return self.path / "hub.json"
+
+    @property
     def log_file(self) -> Path:
         """What the hub did."""
         return self.path / "hub.log"
@@ -140,12 +145,12 @@ class StateFolder:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(asdict(told), file, indent=2)
-        beside.replace(self.path / "hub.json")
+        beside.replace(self.hub_file)
 
     def read(self) -> HubFile | None:
         """What the last hub here said of itself, or None; it may have ended since (`locked`)."""
         try:
-            return HubFile(**json.loads((self.path / "hub.json").read_text(encoding="utf-8")))
+            return HubFile(**json.loads(self.hub_file.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError):

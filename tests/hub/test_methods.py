@@ -19,7 +19,7 @@ from iotedge_lab.errors import (
     GatewayTimeout,
     ModuleNotFound,
 )
-from iotedge_lab.hub.methods import PAYLOAD_LIMIT, Call
+from iotedge_lab.broker.methods import PAYLOAD_LIMIT, Call
 from iotedge_lab.rest import RestError
 from iotedge_lab.wire.mqtt.packets import PublishRun
 from iotedge_lab.wire.mqtt.runs import iter_publishes

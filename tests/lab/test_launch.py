@@ -15,11 +15,11 @@ from filelock import FileLock
 
 from iotedge_lab import errors, launch
 from iotedge_lab.errors import EnvironmentProblem, HubFailed, HubNotRunning, PortTaken, StateLocked
-from iotedge_lab.hub import claims
 from iotedge_lab.hub import state as state_module
 from iotedge_lab.hub.state import HubFile, StateFolder
 from iotedge_lab.lab import Lab
 from iotedge_lab.launch import Settings
+from iotedge_lab.serve import claims
 
 TOLD = HubFile(
     hub_id="h", pid=1, host="127.0.0.1", hostname="localhost", mqtt_port=8883, amqp_port=5671, plain_amqp_port=5672,
@@ -351,4 +351,4 @@ def test_a_hub_that_is_down_finds_its_address_again(tmp_path, way):
             assert other.hostname != address
         one.start()
         assert one.hostname == address
-    assert not claims.claimed(address, StateFolder(tmp_path / "third"))
+    assert not claims.claimed(address, tmp_path / "third" / "hub.json")

@@ -1,8 +1,8 @@
 """Direct methods: a call from the service to a connected device, and its answer.
 
 Stands for "Understand and invoke direct methods from IoT Hub" (learn.microsoft.com, IoT Hub,
-iot-hub-devguide-direct-methods): nothing is stored; a device that is not there is 404103, one that does not
-answer in time is 504.
+iot-hub-devguide-direct-methods), at the hub and between the modules of an edge: nothing is stored; a device that
+is not there is 404103, one that does not answer in time is 504.
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from iotedge_lab.broker import strict_json
 from iotedge_lab.errors import ArgumentInvalid, DeviceNotOnline, GatewayTimeout
-from iotedge_lab.hub import strict_json
 from iotedge_lab.wire.topics import method_call_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from iotedge_lab.hub.identities import Identities
+    from collections.abc import Callable, Mapping
 
 PAYLOAD_LIMIT = 128 * 1024
 RESPONSE_SECONDS = (5, 300, 30)  # least, most, default
@@ -63,10 +61,13 @@ class Call:
 
 
 class Methods:
-    """The calls under way. Devices answer by request id; a foreign or second answer is ignored."""
+    """The calls under way. Devices answer by request id; a foreign or second answer is ignored.
 
-    def __init__(self, identities: Identities) -> None:
-        self._identities = identities
+    `known(device, module)` raises `DeviceNotFound` or `ModuleNotFound` where there is no such identity.
+    """
+
+    def __init__(self, known: Callable[[str, str], object]) -> None:
+        self._known = known
         self._callees: dict[tuple[str, str], Callee] = {}
         self._arrivals: dict[tuple[str, str], list[asyncio.Future[None]]] = {}
         self._calls: dict[str, tuple[tuple[str, str], asyncio.Future[tuple[int, Any]]]] = {}
@@ -95,7 +96,7 @@ class Methods:
 
         Raises `DeviceNotFound`, `ModuleNotFound`, `DeviceNotOnline` (404103), `GatewayTimeout` (504101).
         """
-        self._identities.get(device, module)
+        self._known(device, module)
         callee = await self._callee(device, module, call.connect_seconds)
         self._last += 1
         request_id = f"{self._last:x}"
