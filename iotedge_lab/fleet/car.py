@@ -18,10 +18,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from iotedge_lab.fleet.link import Link, Refused
 from iotedge_lab.fleet.status import CarSummary
+from iotedge_lab.serve.mqtt_link import MqttLink, Refused
 from iotedge_lab.wire import sas
 from iotedge_lab.wire.mqtt.client import MqttClient
+from iotedge_lab.wire.mqtt.encode import encode_puback
+from iotedge_lab.wire.mqtt.packets import Event, PubAcks, Publish, PublishRun
 from iotedge_lab.wire.topics import username
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ class Car:
             clean_session=False,
             keep_alive=KEEP_ALIVE,
         )
-        self._link: Link | None = None
+        self._link: MqttLink | None = None
         self._sent_at: dict[int, float] = {}  # packet id to the time of its first write
         self._renew_at = self._renewing_since = 0.0
         self._renewed = False
@@ -137,6 +139,18 @@ class Car:
         self.sent += 1
         link.write(data)
 
+    def _received(self, link: MqttLink, event: Event, now: float) -> None:
+        match event:
+            case PubAcks():
+                self._acknowledged(event.packet_ids, now)
+            case PublishRun():  # for subscriptions that another client of this device has left behind
+                link.write(event.acks)
+            case Publish():
+                if event.qos == 1:
+                    link.write(encode_puback(event.packet_id))
+            case _:  # CONNACK is awaited; PINGRESP: being heard is all that it is for
+                pass
+
     def _acknowledged(self, packet_ids: tuple[int, ...], now: float) -> None:
         for packet_id in packet_ids:
             began = self._sent_at.pop(packet_id, None)
@@ -165,7 +179,7 @@ class Car:
         elif now - link.wrote > _PING_AFTER:
             link.write(self._client.ping())
 
-    def _renew(self, link: Link, now: float) -> None:
+    def _renew(self, link: MqttLink, now: float) -> None:
         """Send no more; when all is acknowledged, leave, to come again with a new token.
 
         After a DISCONNECT the hub no longer knows a message that is sent again, so with something in flight
@@ -223,11 +237,11 @@ class Car:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), pause)
 
-    async def _connect(self) -> Link:
+    async def _connect(self) -> MqttLink:
         """A link that the hub has admitted. Raises Refused, OSError."""
         way = self._way
         loop = asyncio.get_running_loop()
-        link = Link(self._client, way.clock, self._acknowledged)
+        link = MqttLink(self._client, way.clock, lambda event, now: self._received(link, event, now))
         async with way.gate:
             if self._ending.is_set():
                 raise ConnectionError("the fleet has ended")
