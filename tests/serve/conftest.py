@@ -92,14 +92,56 @@ def handlers(made):
     )
 
 
+class ByHand:
+    """A loop as a listener sees it, whose time and timers a test moves on; all else is the loop's own."""
+
+    def __init__(self, loop):
+        self._loop = loop
+        self._now = loop.time()
+        self._timers = []
+
+    def __getattr__(self, name):
+        return getattr(self._loop, name)
+
+    def time(self):
+        return self._now
+
+    def call_later(self, delay, callback, *args):
+        return self.call_at(self._now + delay, callback, *args)
+
+    def call_at(self, when, callback, *args):
+        timer = asyncio.TimerHandle(when, callback, args, self)
+        self._timers.append(timer)
+        return timer
+
+    def _timer_handle_cancelled(self, timer):
+        """Called by `TimerHandle.cancel`; `forward` leaves it out."""
+
+    def forward(self, seconds):
+        """Let time pass, and call what falls due in it, in its order."""
+        end = self._now + seconds
+        while due := [each for each in self._timers if each.when() <= end]:
+            first = min(due, key=asyncio.TimerHandle.when)
+            self._timers.remove(first)
+            self._now = max(self._now, first.when())
+            if not first.cancelled():
+                first._run()
+        self._now = end
+
+
 @pytest.fixture
 def listening(server_tls, handlers):
-    """`async with listening(...) as (listener, port)`: a listener on a free port of 127.0.0.1."""
+    """`async with listening(...) as (listener, port)`: a listener on `where`, a free port of 127.0.0.1.
+
+    With `by_hand` its time stands still, and `listener._loop.forward(seconds)` moves it on.
+    """
 
     @contextlib.asynccontextmanager
-    async def serve(*, tls=server_tls, serving=handlers, **options):
+    async def serve(*, tls=server_tls, serving=handlers, by_hand=False, where=("127.0.0.1", 0), **options):
         listener = Listener(tls, serving, **options)
-        await listener.start([("127.0.0.1", 0)])
+        await listener.start([where])
+        if by_hand:
+            listener._loop = ByHand(listener._loop)
         try:
             yield listener, listener.addresses[0][1]
         finally:
@@ -128,7 +170,7 @@ async def connect(client_tls):
             await writer.wait_closed()
 
 
-async def until(condition, *, seconds=5.0):
+async def until(condition, *, seconds=30.0):
     """Let the loop turn until `condition()` holds."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  (what is waited for sets no event)

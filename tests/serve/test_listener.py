@@ -7,7 +7,6 @@ import logging
 import socket
 import ssl
 import sys
-import time
 
 import certifi
 import pytest
@@ -198,35 +197,51 @@ async def test_distrusting_client(listening, until, caplog, version):
 )
 async def test_slow_start_is_cut(listening, connect, until, start):
     """Whoever is not ready in time is closed: silent, within the handshake, or within the first word."""
-    async with listening(handshake_timeout=0.1) as (listener, port):
+    async with listening(by_hand=True) as (listener, port):
         reader, writer = await connect(port)
         writer.write(start)
-        async with asyncio.timeout(2):
-            assert await reader.read() == b""
-        await until(lambda: listener.counters.pending == 0)
-        assert listener.counters.refused == 1
+
+        def arrived():
+            """How far the listener is with the only connection: it waits, shakes hands, or has the start."""
+            for each in listener._pending:
+                return each.started if each.tls else each.start == start if start else each.watched
+            return False
+
+        await until(arrived)
+        listener._loop.forward(9.9)
+        assert (listener.counters.pending, listener.counters.refused) == (1, 0)
+        listener._loop.forward(0.2)
+        assert await reader.read() == b""
+        assert (listener.counters.pending, listener.counters.refused) == (0, 1)
 
 
 async def test_slow_start_under_tls_is_cut(listening, connect, until):
     """A finished handshake does not buy more time, and drops that trickle in do not either."""
-    async with listening(handshake_timeout=0.2) as (listener, port):
+    async with listening(by_hand=True) as (listener, port):
         reader, _ = await connect(port, tls=True)
-        _, trickle = await connect(port)
+        cut, trickle = await connect(port)
+        await until(lambda: listener.counters.accepted == 2)
         for each in b"\x16\x03\x01\x02\x00":
             trickle.write(bytes([each]))
-            await asyncio.sleep(0.02)
-        async with asyncio.timeout(2):
-            assert await reader.read() == b""
-        await until(lambda: listener.counters.refused == 2)
+            await trickle.drain()
+            listener._loop.forward(1.9)
+            await asyncio.sleep(0)
+        assert (listener.counters.pending, listener.counters.refused) == (2, 0)
+        listener._loop.forward(0.6)
+        for each in (reader, cut):
+            await ended(each)
+        assert (listener.counters.pending, listener.counters.refused) == (0, 2)
 
 
-async def test_handed_over_is_never_cut(listening, connect):
+async def test_handed_over_is_never_cut(listening, connect, until):
     """The time limit ends with the handover: a quiet device stays connected."""
-    async with listening(handshake_timeout=0.05) as (_, port):
+    async with listening(by_hand=True) as (listener, port):
         reader, writer = await connect(port)
         writer.write(b"\x10")
         await reader.readexactly(6)
         idle, _ = await connect(port)
+        await until(lambda: listener.counters.accepted == 2)
+        listener._loop.forward(10.1)
         assert await idle.read() == b""
         writer.write(b"still here")
         assert await reader.readexactly(15) == b"mqtt:still here"
@@ -251,21 +266,26 @@ async def test_client_goes_before_it_is_ready(listening, connect, until, start):
         assert listener.counters.open == 0
 
 
-async def test_flood_leaves_good_client_served(listening, connect):
-    """600 connections that never get ready hold up a good client by the grace at most."""
+async def test_flood_leaves_good_client_served(listening, connect, until):
+    """600 connections that never get ready hold up a good client by the grace, two seconds."""
     start = b"\x16\x03\x01\x02\x00\x01"
     flood = []
     try:
-        async with listening(grace=0.2) as (listener, port):
+        async with listening(by_hand=True) as (listener, port):
             for at in range(600):
                 each = socket.create_connection(("127.0.0.1", port))
                 flood.append(each)
                 if at % 2:
                     each.sendall(start)
-            async with asyncio.timeout(3):
-                reader, writer = await connect(port, tls=True)
-                writer.write(b"\x10")
-                assert await reader.readexactly(6) == b"mqtt:\x10"
+            good = asyncio.ensure_future(connect(port, tls=True))
+            await until(lambda: listener._full)
+            listener._loop.forward(1.99)
+            assert listener._full
+            assert not good.done()
+            listener._loop.forward(0.02)
+            reader, writer = await good
+            writer.write(b"\x10")
+            assert await reader.readexactly(6) == b"mqtt:\x10"
             counters = listener.counters
             assert counters.pending <= 500
             assert counters.refused >= 100
@@ -291,17 +311,16 @@ async def test_crowd_waits_its_turn(listening, connect):
 async def test_nobody_is_pushed_out_while_all_goes_well(listening, connect):
     """As long as connections become ready one after another, slow ones keep their place."""
     grace = 0.3
-    loop = asyncio.get_running_loop()
-    async with listening(max_pending=3, grace=grace) as (listener, port):
+    async with listening(max_pending=3, grace=grace, by_hand=True) as (listener, port):
 
         async def client():
             reader, writer = await connect(port)
             writer.write(b"\x10")
             assert await reader.readexactly(6) == b"mqtt:\x10"
+            listener._loop.forward(0.7 * grace)
 
         slow = [await connect(port) for _ in range(2)]
-        end = loop.time() + 2 * grace
-        while loop.time() < end:
+        for _ in range(8):
             await asyncio.gather(*(client() for _ in range(5)))  # more than there is room for
         assert (listener.counters.refused, listener.counters.pending) == (0, 2)
         for reader, writer in slow:
@@ -311,8 +330,12 @@ async def test_nobody_is_pushed_out_while_all_goes_well(listening, connect):
 
 async def test_never_more_pending_than_allowed(listening, connect, until):
     """The limit holds while idle clients come; when nobody gets ready the oldest gives way to the newest."""
-    async with listening(max_pending=3, grace=0.05) as (listener, port):
+    async with listening(max_pending=3, grace=1.0, by_hand=True) as (listener, port):
         clients = [await connect(port) for _ in range(4)]
+        await until(lambda: listener._full)
+        listener._loop.forward(0.99)
+        assert (listener.counters.pending, listener.counters.refused) == (3, 0)
+        listener._loop.forward(0.02)
         assert await clients[0][0].read() == b""
         assert listener.counters.pending == 3
         assert listener.counters.refused == 1
@@ -321,55 +344,48 @@ async def test_never_more_pending_than_allowed(listening, connect, until):
 
 
 class Exhausted(socket.socket):
-    """A listening socket of a process that has no descriptors left, for a while."""
+    """A listening socket of a process that has no descriptors left, for the first tries."""
 
-    lasting = 0.1
-    since = None
+    failing = 3
     tries = 0
 
     def accept(self):
-        self.since = self.since or time.monotonic()
         self.tries += 1
-        if time.monotonic() < self.since + self.lasting:
+        if self.tries <= self.failing:
             raise OSError(errno.EMFILE, "Too many open files")
         return super().accept()
 
 
-async def test_out_of_descriptors(server_tls, handlers, connect, caplog, monkeypatch):
+async def test_out_of_descriptors(listening, connect, until, caplog):
     """When accept fails for want of descriptors the listener rests, says so once and takes up again."""
-    monkeypatch.setattr("iotedge_lab.serve.listener._REST", 0.02)
     server = Exhausted()
     server.bind(("127.0.0.1", 0))
-    listener = Listener(server_tls, handlers)
-    await listener.start([server])
-    try:
-        reader, writer = await connect(listener.addresses[0][1])
+    async with listening(by_hand=True, where=server) as (listener, port):
+        reader, writer = await connect(port)
         writer.write(b"\x10")
-        async with asyncio.timeout(2):
-            assert await reader.readexactly(6) == b"mqtt:\x10"
-        assert 2 <= server.tries <= 8  # one a rest: it did not spin
+        for number in range(1, Exhausted.failing + 1):
+            await until(lambda: server.tries == number)  # noqa: B023
+            listener._loop.forward(0.49)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert server.tries == number  # one a rest: it does not spin
+            listener._loop.forward(0.02)
+        assert await reader.readexactly(6) == b"mqtt:\x10"
         assert caplog.text.count("Too many open files") == 1
-    finally:
-        await listener.close()
 
 
-async def test_start_more_while_resting(server_tls, handlers, connect, until, monkeypatch):
+async def test_start_more_while_resting(listening, connect, until):
     """Addresses added later are served at once, and those that rest just then are not forgotten."""
-    monkeypatch.setattr("iotedge_lab.serve.listener._REST", 0.05)
     server = Exhausted()
+    server.failing = 1
     server.bind(("127.0.0.1", 0))
-    listener = Listener(server_tls, handlers)
-    await listener.start([server])
-    try:
-        waiting = await connect(listener.addresses[0][1])
+    async with listening(by_hand=True, where=server) as (listener, port):
+        waiting = await connect(port)
         await until(lambda: server.tries)
         await listener.start([("127.0.0.1", 0)])
         for reader, writer in (await connect(listener.addresses[1][1]), waiting):
             writer.write(b"\x10")
-            async with asyncio.timeout(2):
-                assert await reader.readexactly(6) == b"mqtt:\x10"
-    finally:
-        await listener.close()
+            assert await reader.readexactly(6) == b"mqtt:\x10"
 
 
 async def test_failing_handler(listening, connect, caplog):

@@ -1,5 +1,6 @@
 """The hot path gives what reading one message at a time gives."""
 
+import time
 import timeit
 
 import pytest
@@ -196,6 +197,11 @@ def test_acks_are_joined():
     ]
 
 
+def cheapest(work, *, number, repeat):
+    """The seconds of the processor that it took at best: what else the machine does counts for nothing."""
+    return min(timeit.repeat(work, timer=time.process_time, number=number, repeat=repeat))
+
+
 def test_a_large_packet_in_small_pieces_costs_its_size():
     """256 KB byte by byte is no more than 8 times dearer a byte than 32 KB: nothing is copied twice."""
 
@@ -209,7 +215,7 @@ def test_a_large_packet_in_small_pieces_costs_its_size():
                 events = reader.feed(piece)
             assert events[0].count == 1
 
-        return min(timeit.repeat(feed, number=1, repeat=3)) / size
+        return cheapest(feed, number=1, repeat=3) / size
 
     assert spend(262_144) < 8 * spend(32_768)
 
@@ -217,6 +223,6 @@ def test_a_large_packet_in_small_pieces_costs_its_size():
 def test_the_hot_path_is_a_loop_and_not_a_call_a_message():
     """A run costs less than a fifth of decoding its messages one by one."""
     raw = b"".join(encode_publish(TOPIC, bytes(195 + i % 11), 1, i) for i in range(1, 500))
-    run = min(timeit.repeat(lambda: PacketReader().feed(raw), number=3, repeat=5))
-    single = min(timeit.repeat(lambda: list(one_by_one(raw)), number=3, repeat=5))
-    assert run * 5 < single * 1.0
+    run = cheapest(lambda: PacketReader().feed(raw), number=50, repeat=5)
+    single = cheapest(lambda: list(one_by_one(raw)), number=50, repeat=5)
+    assert run * 5 < single
