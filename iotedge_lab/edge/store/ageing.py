@@ -57,10 +57,11 @@ class SteadyTime:
         behind = last - self.now()
         if behind > 0:
             self._step(-behind)
-            log.warning(
-                "the clock is %.0f s behind the last message that waits; ages are counted from there on",
-                behind,
-            )
+            if behind >= STEP:
+                log.warning(
+                    "the clock is %.0f s behind the last message that waits; ages are counted from there on",
+                    behind,
+                )
 
     def wall(self, steady: float) -> float:
         """What the wall clock, as it goes now, showed at that time."""

@@ -11,13 +11,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from iotedge_lab.broker.store import GroupStore, Layout
 from iotedge_lab.errors import EnvironmentProblem, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -77,12 +79,12 @@ class EdgeStore(GroupStore):
 
     def _check(self) -> None:
         # SQLite looks at a page when it needs it: a fault in the middle would show itself days later.
-        if self._pages("page_count") * 4096 > CHECK_MOST:
-            return
         try:
-            found = self.db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        except sqlite3.Error as error:
-            found = str(error)
+            if self._pages("page_count") * 4096 > CHECK_MOST:
+                return
+            found = str(self.rows("PRAGMA quick_check(1)")[0][0])
+        except StoreUnavailable as error:
+            raise EnvironmentProblem(error.message) from error
         if found != "ok":
             raise EnvironmentProblem(self._damaged(found))
 
@@ -92,20 +94,25 @@ class EdgeStore(GroupStore):
             "that wait in it go with it) and start again."
         )
 
-    def rows(self, statement: str, values: Sequence[Any] = (), most: int = -1) -> list[tuple[Any, ...]]:
-        """What a SELECT finds, `most` rows of it; raises `StoreUnavailable` where the file cannot be read."""
+    @contextmanager
+    def reading(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Iterator[tuple[Any, ...]]]:
+        """The rows that a SELECT finds, one by one; raises `StoreUnavailable` where the file cannot be read."""
+        cursor = self.db.cursor()
         try:
-            cursor = self.db.execute(statement, values)
-            try:
-                return cursor.fetchmany(most) if most >= 0 else cursor.fetchall()
-            finally:
-                cursor.close()
+            yield cursor.execute(statement, values)
         except sqlite3.OperationalError as error:  # the disk fails, or another process holds the file
             raise StoreUnavailable(
                 f"{self.layout.owner} cannot read {self.path}: {error}. It tries again by itself."
             ) from error
         except sqlite3.Error as error:
             raise StoreUnavailable(self._damaged(error)) from error
+        finally:
+            cursor.close()  # else what was not fetched keeps the log from beginning anew
+
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows that a SELECT finds; raises `StoreUnavailable` where the file cannot be read."""
+        with self.reading(statement, values) as found:
+            return list(found)
 
     def later(self, callback: Callable[[], None]) -> bool:
         """Have the loop call `callback` in its next turn; False if there is no loop."""
@@ -141,7 +148,10 @@ class EdgeStore(GroupStore):
         except sqlite3.Error as error:
             log.info("%s was not shortened: %s", self.path, error)
             return False
-        self.make_room()
+        # The file is cut when the checkpoint comes to it.
+        if self._checkpointer is None or not self._checkpointer.is_alive():
+            self._checkpointer = threading.Thread(target=self._checkpoint, name="checkpoint", daemon=True)
+            self._checkpointer.start()
         return True
 
     def _pages(self, what: str) -> int:

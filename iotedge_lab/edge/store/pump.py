@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WINDOW_BYTES: Final = 4 * 2**20
+READ_AHEAD: Final = 64
+READ_AHEAD_BYTES: Final = 2**20
 
 
 class Unsendable(LabError):
@@ -65,6 +67,7 @@ class Pump:
         self._bytes = 0
         self._after: dict[int, int] = {}  # by priority: the last id that was sent
         self._ready: deque[Parcel] = deque()  # read, and not sent yet
+        self._foremost = 0  # the first to go of what was put since the last send
         self._away = True  # until the first `wake`
         self._running = False
         self._later = False
@@ -110,6 +113,7 @@ class Pump:
 
     def _waiting(self, priority: int) -> None:
         # What was read ahead of its turn is read again after the newcomer.
+        self._foremost = min(priority, self._foremost)
         while self._ready and self._ready[-1].priority > priority:
             self._ready.pop()
         self._run()
@@ -119,16 +123,17 @@ class Pump:
             return
         self._running = True
         try:
-            for _ in range(self._window):
-                if not self._send_next():
-                    return
+            more = True
+            while more and not self._later:
+                for _ in range(self._window):
+                    more = self._send_next()
+                    if not more:
+                        break
+                else:
+                    # An outlet that acknowledges at once must not hold the loop until a long queue is empty.
+                    self._later = self._queues.later(self._go_on)
         finally:
             self._running = False
-        # An outlet that acknowledges at once must not hold the loop until a long queue is empty.
-        if not self._later:
-            self._later = self._queues.later(self._go_on)
-            if not self._later:
-                self._run()
 
     def _go_on(self) -> None:
         self._later = False
@@ -148,6 +153,7 @@ class Pump:
         self._queues.hold(parcel.id)
         before = self._after.get(parcel.priority, 0)
         self._after[parcel.priority] = parcel.id
+        self._foremost = parcel.priority
         try:
             taken = self._outlet.send(parcel, partial(self._done, parcel.id))
         except Unsendable as error:
@@ -162,7 +168,10 @@ class Pump:
             self._bytes -= len(parcel.body)
             self._queues.release((parcel.id,))
             self._after[parcel.priority] = before
-            self._ready.appendleft(parcel)
+            if self._in_flight and self._foremost >= parcel.priority:
+                self._ready.appendleft(parcel)
+            else:  # nobody may call for long: keep nothing in memory
+                self._ready.clear()
         self._away = True
         return False
 
@@ -171,7 +180,7 @@ class Pump:
             while True:
                 if not self._ready:
                     self._ready.extend(
-                        self._queues.read(self.lane, self._after, self._window, self._window_bytes)
+                        self._queues.read(self.lane, self._after, READ_AHEAD, READ_AHEAD_BYTES)
                     )
                     if not self._ready:
                         return None

@@ -40,6 +40,7 @@ _SWEEP_MOST: Final = 20_000  # rows that one `tick` looks at
 _TRIM_EVERY: Final = 60.0
 _TELL_EVERY: Final = 60.0
 _SHIFT_KEY: Final = "clock_shift"
+_READ: Final = "SELECT id, enqueued, expires, topic, body FROM parcel WHERE id BETWEEN ? AND ? ORDER BY id"
 
 
 @dataclass(slots=True)
@@ -88,7 +89,8 @@ class Queues:
         self._untold = 0
         self._trim_at = clock.monotonic()
         try:
-            self._time = SteadyTime(clock, float(store.get_meta(_SHIFT_KEY) or 0.0))
+            shift = store.rows("SELECT value FROM meta WHERE key = ?", (_SHIFT_KEY,))
+            self._time = SteadyTime(clock, float(shift[0][0]) if shift else 0.0)
             self._load()
         except StoreUnavailable as error:
             raise EnvironmentProblem(error.message) from error
@@ -130,7 +132,12 @@ class Queues:
         """Store these in this turn's transaction, all or none; `done(None)` once it is committed.
 
         `done` gets `StoreUnavailable` where the disk has no room. After it the lanes' listeners are called.
+        Raises ValueError for a text that is none (half a surrogate pair): it must not refuse the others' messages.
         """
+        for entry in entries:
+            for text in (entry.topic, entry.lane.endpoint, entry.lane.source):
+                if not text.isascii():
+                    text.encode()
         self._pending.append((entries, done))
         self._enlist()
 
@@ -139,7 +146,8 @@ class Queues:
         for number in ids:
             self._gone.add(number)
             self._held.discard(number)
-        self._enlist()
+        if self._gone:
+            self._enlist()
 
     def refuse(self, parcel: Parcel, reason: str) -> None:
         """Drop a parcel that its outlet will never take, and count it."""
@@ -191,9 +199,22 @@ class Queues:
         """Delete what is gone, then insert what was put: the pages that fall free are used again."""
         self._enlisted = False
         self._writing, self._pending = self._pending, []
-        self._delete(db)
+        self._tidy(db)
         if self._writing:
             self._insert(db)
+        self._save_shift(db)
+
+    def _tidy(self, db: sqlite3.Connection) -> None:
+        self._delete(db)
+        for number in self._counted:
+            queue = self._queues.get(number)
+            if queue is not None:
+                db.execute(
+                    "UPDATE queue SET expired = ?, refused = ? WHERE number = ?",
+                    (queue.expired, queue.refused, number),
+                )
+
+    def _save_shift(self, db: sqlite3.Connection) -> None:
         if self._time.unsaved:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_SHIFT_KEY, repr(self._time.shift)))
 
@@ -218,13 +239,6 @@ class Queues:
                 room -= count
             if room <= 0:
                 break
-        for number in self._counted:
-            queue = self._queues.get(number)
-            if queue is not None:
-                db.execute(
-                    "UPDATE queue SET expired = ?, refused = ? WHERE number = ?",
-                    (queue.expired, queue.refused, number),
-                )
 
     def _insert(self, db: sqlite3.Connection) -> None:
         now = self._time.now()
@@ -276,7 +290,11 @@ class Queues:
             self._next_number += len(self._fresh)
             self._fresh = {}
             for number, (count, following) in self._put.items():
-                queue = self._queues[number]
+                known = self._queues.get(number)
+                if known is None:  # purged by one who was told before us
+                    self._gone.add(following - count, following - 1)
+                    continue
+                queue = known
                 queue.length += count
                 queue.next = following
                 woken[queue.lane] = min(queue.priority, woken.get(queue.lane, queue.priority))
@@ -306,15 +324,14 @@ class Queues:
             self._store.make_room()
         try:
             with self._store.transaction() as db:
-                self._delete(db)
+                self._tidy(db)
+                self._save_shift(db)
         except StoreUnavailable as error:
             if not self._stuck:
                 log.warning("delivered messages cannot be deleted now; it is tried again: %s", error)
             self._stuck = True
             return
-        self._pending, pending = [], self._pending
         self.durable()
-        self._pending = pending
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -344,28 +361,21 @@ class Queues:
         size = 0
         for queue in self._by_lane.get(lane, ()):
             start = max(queue.low, (after or {}).get(queue.priority, 0) + 1)
-            while queue.length and len(found) < count and size < most_bytes:
-                start = self._gone.past(start)
-                rows = self._store.rows(
-                    "SELECT id, enqueued, expires, topic, body FROM parcel WHERE id BETWEEN ? AND ? "
-                    "ORDER BY id LIMIT ?",
-                    (start, queue.high, min(count - len(found), 64)),
-                )
+            if not queue.length or len(found) >= count or size >= most_bytes:
+                continue
+            with self._store.reading(_READ, (self._gone.past(start), queue.high)) as rows:
                 for number, enqueued, expires, topic, body in rows:
                     if number in self._gone:
                         continue
                     if expires <= now:
                         expired.append(number)
                         continue
-                    if size >= most_bytes:
-                        break
                     size += len(body)
                     found.append(
                         Parcel(number, lane, queue.priority, topic, body, enqueued + shift, expires + shift)
                     )
-                if not rows:
-                    break
-                start = rows[-1][0] + 1
+                    if len(found) >= count or size >= most_bytes:
+                        break
         self._expire(expired)
         return found
 
