@@ -90,7 +90,11 @@ class Broker(Protocol):
     clock: Clock
     sessions: Sessions
     connections: set[LiveConnection]
-    counters: Counters
+
+    @property
+    def counters(self) -> Counters:
+        """What happened so far; a connection counts into it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from iotedge_lab.broker.http import json_object
 from iotedge_lab.hub.access import Right
 from iotedge_lab.hub.command_settings import CommandSettings, lock_seconds
 from iotedge_lab.hub.feedback import CONTENT_TYPE
-from iotedge_lab.hub.http_common import authorised, authorised_device, json_object
+from iotedge_lab.hub.http_common import authorised, authorised_device
 from iotedge_lab.hub.names import HUB_NAME
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from iotedge_lab import __version__
+from iotedge_lab.broker.http import BODY_LIMIT, CLOCK, answer_errors, json_body, json_object
 from iotedge_lab.errors import ArgumentInvalid, NotImplementedHere
 from iotedge_lab.hub import (
     http_commands,
@@ -23,16 +24,7 @@ from iotedge_lab.hub import (
 )
 from iotedge_lab.hub.access import Right
 from iotedge_lab.hub.bulk import Bulk
-from iotedge_lab.hub.http_common import (
-    BODY_LIMIT,
-    HUB,
-    answer_errors,
-    authorised,
-    authorised_owner,
-    json_body,
-    json_object,
-    named,
-)
+from iotedge_lab.hub.http_common import HUB, authorised, authorised_owner, named
 from iotedge_lab.hub.names import EVENTS_NAME
 
 if TYPE_CHECKING:
@@ -46,6 +38,7 @@ def make_app(hub: Hub) -> web.Application:
     """The aiohttp application of a hub."""
     app = web.Application(middlewares=[answer_errors], client_max_size=BODY_LIMIT)
     app[HUB] = hub
+    app[CLOCK] = hub.clock
     app.add_routes(
         [
             web.get("/lab/health", _health),

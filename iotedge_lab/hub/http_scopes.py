@@ -20,9 +20,10 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from iotedge_lab.broker.http import json_object
 from iotedge_lab.errors import ArgumentInvalid, Unauthorized
 from iotedge_lab.hub.access import Right
-from iotedge_lab.hub.http_common import authorised_owner, json_object
+from iotedge_lab.hub.http_common import authorised_owner
 from iotedge_lab.hub.scopes import Members, is_below, member, members, page_size
 
 if TYPE_CHECKING:

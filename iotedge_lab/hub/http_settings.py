@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from iotedge_lab.broker.http import json_object
 from iotedge_lab.errors import ArgumentInvalid
 from iotedge_lab.hub.access import Right
 from iotedge_lab.hub.certificates import PEM_LIMIT
-from iotedge_lab.hub.http_common import authorised, json_object
+from iotedge_lab.hub.http_common import authorised
 
 if TYPE_CHECKING:
     from iotedge_lab.hub.hub import Hub

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
+from iotedge_lab.broker.http import json_body
 from iotedge_lab.errors import ArgumentInvalid, MessageTooLarge
 from iotedge_lab.hub.events import MQTT_PUBLISHES
-from iotedge_lab.hub.http_common import authorised_device, json_body
+from iotedge_lab.hub.http_common import authorised_device
 from iotedge_lab.hub.log import Source
 from iotedge_lab.wire.mqtt.encode import encode_publish
 from iotedge_lab.wire.topics import telemetry_topic

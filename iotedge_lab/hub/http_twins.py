@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from iotedge_lab.broker.http import json_object
 from iotedge_lab.broker.methods import Call
 from iotedge_lab.hub.access import Right
-from iotedge_lab.hub.http_common import authorised, authorised_owner, json_object, named
+from iotedge_lab.hub.http_common import authorised, authorised_owner, named
 
 if TYPE_CHECKING:
     from iotedge_lab.hub.hub import Hub
