@@ -11,6 +11,7 @@ tagged `iotedgeLab`.
 from __future__ import annotations
 
 import os
+import time
 from html import escape
 from typing import TYPE_CHECKING, Any, Self
 
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 TAG = "iotedgeLab"
 SERVICE_VARIABLE = "IOTHUB_CONNECTION_STRING"
 EVENTS_VARIABLE = "EVENTHUB_CONNECTION_STRING"
+#: How long to wait, time after time, before a call that was throttled is made again; a minute in all.
+_WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+#: Set in each session of a BinderHub: by itself, and by Kubernetes for its service of that name.
+_BINDER_VARIABLES = ("BINDER_LAUNCH_HOST", "BINDER_SERVICE_HOST")
 
 
 class Lab:
@@ -119,7 +124,7 @@ class Lab:
 
         Empty locally. On Binder only 443 leaves the network, so a hub on Azure is reached by WebSocket.
         """
-        if self._told is None and os.environ.get("BINDER_SERVICE_HOST"):
+        if self._told is None and any(os.environ.get(name) for name in _BINDER_VARIABLES):
             return {"websockets": True}
         return {}
 
@@ -220,24 +225,9 @@ class Lab:
             count = int(client.call("GET", "/lab/status")["devices"])
             client.call("POST", "/lab/reset")
             return count
-        query = {"query": f"SELECT deviceId FROM devices WHERE is_defined(tags.{TAG})"}
-        deleted, seen = 0, set[str]()
-        # The service's index is behind by seconds: it still names devices that are gone, so a page with no new
-        # one is the end.
-        many = {"x-ms-max-item-count": "1000"}
-        while (
-            found := {row["deviceId"] for row in client.call("POST", "/devices/query", query, headers=many)}
-            - seen
-        ):
-            seen |= found
-            for device in sorted(found):
-                try:
-                    client.call("DELETE", f"/devices/{quote(device)}", headers={"If-Match": "*"})
-                    deleted += 1
-                except RestError as error:
-                    if error.http_status != 404:
-                        raise
-        return deleted
+        # All pages before the first deletion: the service's index is behind by seconds, and pages shift.
+        rows = client.query(f"SELECT deviceId FROM devices WHERE is_defined(tags.{TAG})")
+        return sum(_delete(client, device) for device in sorted({str(row["deviceId"]) for row in rows}))
 
     # -- life and death --------------------------------------------------------------------------------
 
@@ -307,6 +297,22 @@ class Lab:
             for name, text in rows.items()
         )
         return f"<table><caption>IoT Edge Lab</caption>{cells}</table>"
+
+
+def _delete(client: RestClient, device: str) -> bool:
+    """Delete a device; False if it was gone. Waits where the hub is throttled (an S1 unit: 100 a minute)."""
+    waits = iter(_WAITS)
+    while True:
+        try:
+            client.call("DELETE", f"/devices/{quote(device)}", headers={"If-Match": "*"})
+            return True
+        except RestError as error:
+            if error.http_status == 404:
+                return False
+            wait = next(waits, None) if error.http_status == 429 else None
+            if wait is None:
+                raise
+            time.sleep(error.retry_after or wait)
 
 
 def _is_loopback(service: str) -> bool:

@@ -19,6 +19,8 @@ from iotedge_lab.wire import sas
 from iotedge_lab.wire.connection_string import ConnectionString
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from email.message import Message
     from pathlib import Path
 
 API_VERSION = "2021-04-12"
@@ -26,12 +28,16 @@ _TOKEN_SECONDS = 300
 
 
 class RestError(ServiceError):
-    """The hub refused: `http_status` and `error` (the header `iothub-errorcode`) are its answer."""
+    """The hub refused: `http_status` and `error` (the header `iothub-errorcode`) are its answer.
 
-    def __init__(self, http_status: int, error: str, message: str) -> None:
+    `retry_after`: the seconds to wait that it asks for (429, mostly); None if it asks for none.
+    """
+
+    def __init__(self, http_status: int, error: str, message: str, retry_after: float | None = None) -> None:
         super().__init__(f"{http_status} {error}: {message}" if error else f"{http_status}: {message}")
         self.http_status = http_status
         self.error = error
+        self.retry_after = retry_after
 
 
 class RestClient:
@@ -62,6 +68,33 @@ class RestClient:
 
         Raises `RestError` for a refusal, `HubNotRunning` if nothing answers, `EnvironmentProblem` for TLS.
         """
+        text, _ = self._exchange(method, path, body, headers=headers, query=query, timeout=timeout)
+        return json.loads(text) if text else None
+
+    def query(self, text: str, *, page: int = 100) -> Iterator[Any]:
+        """The rows that a query in IoT Hub's query language finds, `page` at a time. Raises as `call` does."""
+        following: str | None = None
+        while True:
+            headers = {"x-ms-max-item-count": str(page)}
+            if following:
+                headers["x-ms-continuation"] = following
+            found, answered = self._exchange("POST", "/devices/query", {"query": text}, headers=headers)
+            yield from json.loads(found) if found else ()
+            following = answered.get("x-ms-continuation")
+            if not following:
+                return
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        *,
+        headers: dict[str, str] | None = None,
+        query: dict[str, str] | None = None,
+        timeout: float = 10.0,
+    ) -> tuple[bytes, Message]:
+        """One call: the body and the headers of its answer."""
         host, key = self._to.host_name, self._to.shared_access_key
         assert host is not None
         assert key is not None
@@ -76,12 +109,11 @@ class RestClient:
         )
         try:
             with self._open(request, timeout=timeout) as response:
-                text = response.read()
+                return response.read(), response.headers
         except urllib.error.HTTPError as error:
             raise _refusal(error) from None
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
             raise _unreachable(host, error) from error
-        return json.loads(text) if text else None
 
 
 def quote(part: str) -> str:
@@ -97,7 +129,9 @@ def _refusal(error: urllib.error.HTTPError) -> RestError:
     except (ValueError, AttributeError):
         message = text[:300]
     name = error.headers.get("iothub-errorcode", "")
-    return RestError(error.code, name, message.removeprefix(f"ErrorCode:{name};"))
+    wait = error.headers.get("Retry-After", "")  # in seconds; a date, which HTTP allows too, is left out
+    seconds = float(wait) if wait.isdecimal() else None
+    return RestError(error.code, name, message.removeprefix(f"ErrorCode:{name};"), seconds)
 
 
 def _unreachable(host: str, error: Exception) -> LabError:
