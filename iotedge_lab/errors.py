@@ -88,6 +88,15 @@ class ArgumentInvalid(ServiceError):
     status, code, name = 400, 400004, "ArgumentInvalid"
 
 
+class InvalidConfigurationContent(ArgumentInvalid):
+    """400: the content of a configuration or of a deployment does not have the form that it must have.
+
+    The service's word for it is known, its six-digit code is not documented: 400004 stands for it.
+    """
+
+    name = "InvalidConfigurationContent"
+
+
 class Unauthorized(ServiceError):
     """401002: the token is missing, expired, wrongly signed, or speaks for something else."""
 

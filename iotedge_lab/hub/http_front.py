@@ -16,6 +16,7 @@ from iotedge_lab.broker.http import BODY_LIMIT, CLOCK, answer_errors, json_body,
 from iotedge_lab.errors import ArgumentInvalid, NotImplementedHere
 from iotedge_lab.hub import (
     http_commands,
+    http_configurations,
     http_scopes,
     http_settings,
     http_telemetry,
@@ -61,6 +62,7 @@ def make_app(hub: Hub) -> web.Application:
             *http_commands.routes(),
             *http_telemetry.routes(),
             *http_scopes.routes(),
+            *http_configurations.routes(),
             *http_settings.routes(),
             *http_websockets.routes(),
             web.get("/statistics/devices", _device_statistics),

@@ -190,10 +190,8 @@ class Identities:
                 raise (ModuleAlreadyExists if module else DeviceAlreadyExists)(
                     f"{module or device!r} exists already; to change it, send its etag in If-Match."
                 )
-            if module and len(self.modules(device)) >= MODULES_PER_DEVICE:
-                raise QuotaExceeded(
-                    f"device {device!r} has {MODULES_PER_DEVICE} modules, the most it may have."
-                )
+            if module:
+                self._check_room(device, [module])
         elif current is None:
             self.get(device, module)
         elif not etag_matches(if_match, current.etag):
@@ -214,6 +212,38 @@ class Identities:
             for tell in self.on_created:
                 tell(identity)
         return made, current is None
+
+    def plan_modules(self, device: str, modules: Mapping[str, Any]) -> list[Identity]:
+        """New modules of a device with bodies as for `put`, worked out and not yet stored.
+
+        For several in one transaction: plan them, `add` each, `tell_created` of each. Raises `ArgumentInvalid`,
+        `QuotaExceeded`.
+        """
+        for module, body in modules.items():
+            check_ids(device, module, body)
+        self._check_room(device, modules)
+        return [self._merge(None, device, module, body) for module, body in modules.items()]
+
+    def add(self, db: sqlite3.Connection, identity: Identity) -> None:
+        """Store a planned identity and what comes with it, in the caller's transaction."""
+        _write(db, identity)
+        for create in self.on_creating:
+            create(db, identity)
+
+    def tell_created(self, identity: Identity) -> None:
+        """Tell of an identity that is stored."""
+        for tell in self.on_created:
+            tell(identity)
+
+    def _check_room(self, device: str, modules: Collection[str]) -> None:
+        """Those of the user's count; $edgeAgent and $edgeHub come in addition (IoT Edge, module-composition)."""
+        have = [each.module for each in self.modules(device) if each.module not in EDGE_MODULES]
+        come = [module for module in modules if module not in EDGE_MODULES]
+        if come and len(have) + len(come) > MODULES_PER_DEVICE:
+            raise QuotaExceeded(
+                f"device {device!r} has {len(have)} modules, and {MODULES_PER_DEVICE} are the most: there is no "
+                f"room for {len(come)} more. Delete the identities of those that it no longer needs."
+            )
 
     def delete(self, device: str, module: str, if_match: str | None) -> Identity:
         """Delete an identity (a device with its modules); raises as `put` does. Returns what it was."""

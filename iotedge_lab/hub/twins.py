@@ -55,6 +55,17 @@ class Twin:
         return base64.b64encode(self.etag_version.to_bytes(8, "big")).decode()
 
 
+@dataclass(frozen=True, slots=True)
+class TwinChange:
+    """A change of one twin, worked out and not yet stored (`Twins.plan`)."""
+
+    identity: Identity
+    twin: Twin  # as it will be
+    told: Json | None  # the patch for a connected device, None where desired properties are not touched
+    event: Json  # the body of the twin change event
+    operation: str
+
+
 class Twins:
     """Read and change twins. `on_desired(device, module, patch, version)` tells a connected device.
 
@@ -130,6 +141,17 @@ class Twins:
         identity, twin = self.get(device, module)
         if if_match is not None and not etag_matches(if_match, twin.etag):
             raise PreconditionFailed(f"the twin's etag is {twin.etag!r} now; read the twin again and retry.")
+        change = self.plan(identity, twin, body, whole=whole)
+        with self._store.transaction() as db:
+            self.write(db, change)
+        self.tell(change)
+        return identity, change.twin
+
+    def plan(self, identity: Identity, twin: Twin, body: Mapping[str, Any], *, whole: bool) -> TwinChange:
+        """The service's PUT (`whole`) or PATCH of a twin, worked out; raises `ArgumentInvalid`. Nothing is stored.
+
+        For changes of several twins in one transaction: `plan` each, `write` them, `tell` of each.
+        """
         properties = _object(body, "properties")
         now = iso(self._clock.now())
         tags, desired = twin.tags, twin.desired
@@ -148,20 +170,30 @@ class Twins:
         changed = replace(
             twin, tags=tags, desired=desired, version=twin.version + 1, etag_version=twin.etag_version + 1
         )
-        self._write(changed)
-        if told is not None:
-            for tell in self.on_desired:
-                tell(device, module, told, desired.version)
         if whole:
-            self._announce(identity, self.content(changed), "replaceTwin")
-        else:
-            part: Json = {"version": changed.version}
-            if "tags" in body:
-                part["tags"] = body["tags"]
-            if "desired" in properties:
-                part["properties"] = {"desired": changed_part(desired, _object(properties, "desired"))}
-            self._announce(identity, part, "updateTwin")
-        return identity, changed
+            return TwinChange(identity, changed, told, self.content(changed), "replaceTwin")
+        part: Json = {"version": changed.version}
+        if "tags" in body:
+            part["tags"] = body["tags"]
+        if "desired" in properties:
+            part["properties"] = {"desired": changed_part(desired, _object(properties, "desired"))}
+        return TwinChange(identity, changed, told, part, "updateTwin")
+
+    def write(self, db: sqlite3.Connection, change: TwinChange) -> None:
+        """Store a planned change, in the caller's transaction."""
+        _put(db, change.twin)
+
+    def tell(self, change: TwinChange) -> None:
+        """Tell of a change that is stored: the device, if it is connected, and whoever watches twins."""
+        twin = change.twin
+        if change.told is not None:
+            for tell in self.on_desired:
+                tell(twin.device, twin.module, change.told, twin.desired.version)
+        self._announce(change.identity, change.event, change.operation)
+
+    def fresh(self, identity: Identity) -> Twin:
+        """The twin that a new identity has."""
+        return _new_twin(identity, iso(self._clock.now()))
 
     def content(self, twin: Twin) -> Json:
         """A twin without what belongs to its identity: the body of lifecycle and replace events."""
