@@ -11,7 +11,6 @@ connecting again.
 from __future__ import annotations
 
 import asyncio
-import errno
 import math
 import ssl
 from contextlib import suppress
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from iotedge_lab.fleet.status import CarSummary
-from iotedge_lab.serve.mqtt_link import MqttLink, Refused
+from iotedge_lab.serve.mqtt_link import MqttLink, Refused, in_words
 from iotedge_lab.wire import sas
 from iotedge_lab.wire.mqtt.client import MqttClient
 from iotedge_lab.wire.mqtt.encode import encode_puback
@@ -212,7 +211,7 @@ class Car:
                 pause = _REFUSED_DELAY
             except OSError as error:  # TimeoutError, ConnectionError, ssl.SSLError and name errors are ones
                 if not self._ending.is_set():
-                    self.trouble = _plain(error)
+                    self.trouble = in_words(error)
                 delay = min(delay * 2, _LONGEST_DELAY)
             else:
                 began = self._way.clock.monotonic()
@@ -286,14 +285,3 @@ class Car:
         self._ending.set()
         if self._link is not None:
             self._link.drop("the fleet has ended")
-
-
-def _plain(error: OSError) -> str:
-    """What stands in the way, in a few words without addresses, so that many cars say the same."""
-    if isinstance(error, TimeoutError):
-        return "the hub does not answer"
-    if isinstance(error, ConnectionRefusedError) or "onnect call failed" in str(error):
-        return "no hub listens there (connection refused)"
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return "no more files may be opened; raise the limit with 'ulimit -n'"
-    return error.strerror or str(error) or type(error).__name__

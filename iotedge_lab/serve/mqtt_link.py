@@ -7,6 +7,8 @@ the session (`wire.mqtt.client.MqttClient`) and whoever owns it go on.
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from typing import TYPE_CHECKING, Final, cast
 
 from iotedge_lab.errors import LabError
@@ -37,6 +39,19 @@ _REASONS: Final = {
         "not authorised: its key is another one, or the device is disabled or deleted at the hub"
     ),
 }
+
+
+def in_words(error: OSError) -> str:
+    """Why a connection could not be made, in a few words without addresses, so that many clients say the same."""
+    if isinstance(error, TimeoutError):
+        return "the hub does not answer"
+    if isinstance(error, socket.gaierror):
+        return "the hub's name is not found"
+    if isinstance(error, ConnectionRefusedError) or "onnect call failed" in str(error):
+        return "no hub listens there (connection refused)"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "no more files may be opened; raise the limit with 'ulimit -n'"
+    return error.strerror or str(error) or type(error).__name__
 
 
 class MqttLink(asyncio.Protocol):
@@ -79,6 +94,8 @@ class MqttLink(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the hub."""
+        if self.fault:  # given up: its session may be on another connection already
+            return
         now = self.heard = self._clock.monotonic()
         for event in self._client.receive(data):
             match event:

@@ -17,8 +17,9 @@ certificates in place of keys, SOCKS proxies.
 
 from iotedge_lab.edge.upstream.cloud import Cloud, CloudIdentity
 from iotedge_lab.edge.upstream.gate import Gate
-from iotedge_lab.edge.upstream.link import CloudLink, LinkListener, LinkStatus
+from iotedge_lab.edge.upstream.link import CloudLink
 from iotedge_lab.edge.upstream.links import Links
+from iotedge_lab.edge.upstream.listener import LinkListener, LinkStatus
 from iotedge_lab.edge.upstream.patience import Patience
 from iotedge_lab.edge.upstream.registered import Registered, Scope
 from iotedge_lab.edge.upstream.rest import CloudRest

@@ -30,6 +30,7 @@ class Gate:
     def __init__(self) -> None:
         self._opened = asyncio.Event()
         self._opened.set()
+        self._closed = asyncio.Event()
         self._clear = asyncio.Event()  # nothing is inside
         self._clear.set()
         self._inside: dict[object, Callable[[], None]] = {}
@@ -45,16 +46,22 @@ class Gate:
     def close(self) -> None:
         """Go offline: cut what is connected, refuse what comes. `wait_clear` tells when the sockets are gone."""
         self._opened.clear()
+        self._closed.set()
         for cut in tuple(self._inside.values()):
             cut()
 
     def open(self) -> None:
         """Go online."""
+        self._closed.clear()
         self._opened.set()
 
     async def wait_open(self) -> None:
         """Until it is open."""
         await self._opened.wait()
+
+    async def wait_closed(self) -> None:
+        """Until it is closed."""
+        await self._closed.wait()
 
     async def wait_clear(self) -> None:
         """Until nothing is connected through it any more."""
