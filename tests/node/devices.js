@@ -54,12 +54,16 @@ module.exports = (tell) => {
           tell(name, error ? "error" : "method", error ? error.message : request.methodName);
         });
       });
+      // As for the twin below; and there is no public name for it.
+      await promised((done) => client._enableMethods(done));
     },
     async twin({ name }) {
       const twin = await clients.get(name).getTwin();
       if (!twins.has(name)) {
         twins.set(name, twin);
         twin.on("properties.desired", (patch) => tell(name, "desired", patch));
+        // `on` subscribes without waiting for the hub's word; a patch of that moment would go by unheard.
+        await promised((done) => twin.enableTwinDesiredPropertiesUpdates(done));
       }
       const { desired, reported } = JSON.parse(JSON.stringify(twin.properties));
       return { desired, reported };
