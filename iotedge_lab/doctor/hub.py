@@ -12,8 +12,9 @@ from cryptography.exceptions import InvalidSignature
 from iotedge_lab import __version__
 from iotedge_lab.doctor.finding import Finding, fail, ok, warn
 from iotedge_lab.errors import LabError
-from iotedge_lab.serve.addresses import Listening, can_bind, free_address, who_listens
+from iotedge_lab.serve.addresses import Listening, can_bind, who_listens
 from iotedge_lab.serve.certificates import RENEW_DAYS
+from iotedge_lab.serve.claims import would_bind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +98,7 @@ def check_ports(here: Situation) -> Iterator[Finding]:
     who = " and ".join(dict.fromkeys(map(str, holders))) or "a process that this user may not see"
     said = f"{_ports(blocked)} of {here.host} is taken by {who}"
     try:
-        other = free_address(here.ports)
+        other = would_bind(here.ports, here.state.hub_file)
     except LabError:
         if any(each.everywhere for each in holders):
             said += "; a listener on all addresses takes the port on every loopback address as well"

@@ -68,6 +68,17 @@ def bind(
     return _next_address(ports, owner, first)
 
 
+def would_bind(ports: Sequence[int], owner: Path) -> str:
+    """The address that `bind` would give to one that cannot have its old one; nothing of it is held.
+
+    Raises `PortTaken` where there is none.
+    """
+    address, sockets = _next_address(ports, owner, 1)
+    for each in sockets:
+        each.close()
+    return address
+
+
 def bind_all(host: str, ports: Sequence[int]) -> list[socket.socket]:
     """All ports of `host`, or none; the lowest first, so that of two hubs that meet one moves on at once."""
     made: list[socket.socket] = []

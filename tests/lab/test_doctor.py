@@ -16,6 +16,7 @@ from iotedge_lab.doctor.probe import probe
 from iotedge_lab.doctor.situation import Machine, Situation
 from iotedge_lab.hub.state import HubFile, StateFolder
 from iotedge_lab.lab import Lab
+from iotedge_lab.serve import claims
 from iotedge_lab.serve.addresses import can_bind
 from iotedge_lab.serve.certificates import Authority
 
@@ -283,6 +284,19 @@ def test_a_taken_port(well):
         )
         assert found.fix == f"kill {os.getpid()}"
     check(replace(well, running=False, ports=(port,)), "ports", Level.OK, "free")
+
+
+def test_where_a_hub_would_move_is_nobodys(well, monkeypatch, tmp_path):
+    """An address at which another lab's hub lives is passed over, though that hub is down."""
+    monkeypatch.setattr(claims, "folder", lambda: tmp_path)
+    other = tmp_path / "hub.json"
+    with listening("127.0.0.77") as port:
+        stopped = replace(well, running=False, ports=(port,))
+        free = claims.would_bind([port], well.state.hub_file)
+        assert f"would move to {free}" in only(stopped, "ports").said
+        other.write_text(f'{{"host": "{free}"}}')
+        claims.claim(free, other)
+        assert f"would move to {free}" not in only(stopped, "ports").said
 
 
 def test_a_listener_on_all_addresses(well):
