@@ -1,7 +1,6 @@
 """The hub's process: takes the folder's lock, binds the ports, serves until it is told to stop.
 
-Started by `Lab` and `iotedge-lab up` as `python -m iotedge_lab.hub`. It tells its parent that it is ready, or
-why it cannot be, in one line of JSON on its standard output, and after that says everything in its log file.
+Started by `Lab` and `iotedge-lab up` as `python -m iotedge_lab.hub` (`serve.daemon` has what it does as a process).
 """
 
 from __future__ import annotations
@@ -9,17 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import logging
-import logging.handlers
 import os
-import signal
-import sys
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from iotedge_lab import __version__
 from iotedge_lab.errors import EnvironmentProblem, LabError
@@ -33,13 +27,13 @@ from iotedge_lab.serve.addresses import listen
 from iotedge_lab.serve.certificates import Authority
 from iotedge_lab.serve.claims import bind, claim, release
 from iotedge_lab.serve.client_certificates import accept_any_certificate
+from iotedge_lab.serve.daemon import keep_errors, logging_to, run_loop, stop_events, tell
 from iotedge_lab.serve.listener import Listener
 from iotedge_lab.serve.proxy import ConnectProxy, Route
 from iotedge_lab.serve.sniffing import Handlers
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Coroutine, Iterator
     from pathlib import Path
 
     from iotedge_lab.clock import Clock
@@ -71,15 +65,15 @@ def run(settings: ProcessSettings, clock: Clock, ready: IO[str]) -> int:
         folder.prepare()
         folder.lock()
     except LabError as error:
-        _tell(ready, {"error": type(error).__name__, "message": str(error)})
+        tell(ready, {"error": type(error).__name__, "message": str(error)})
         return 1
     try:
-        with _logging_to(folder.log_file):
+        with logging_to(folder.log_file):
             try:
-                _run_loop(_serve(settings, folder, clock, ready))
+                run_loop(_serve(settings, folder, clock, ready))
             except LabError as error:
                 log.error("%s", error)  # noqa: TRY400 - a message for a person; no traceback helps
-                _tell(ready, {"error": type(error).__name__, "message": str(error)})
+                tell(ready, {"error": type(error).__name__, "message": str(error)})
                 return 1
             except Exception:
                 log.exception("the hub ended")
@@ -87,15 +81,6 @@ def run(settings: ProcessSettings, clock: Clock, ready: IO[str]) -> int:
             return 0
     finally:
         folder.unlock()
-
-
-def _run_loop(main: Coroutine[Any, Any, None]) -> None:
-    try:
-        import uvloop
-
-        uvloop.run(main)
-    except ImportError:
-        asyncio.run(main)
 
 
 async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, ready: IO[str]) -> None:
@@ -136,7 +121,7 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
         proxy = ConnectProxy(_routes(host), upstream=os.environ.get("HTTPS_PROXY"))
         try:
             proxy_port = await _start_proxy(proxy, host, before)
-            stop, orphaned = _stop_events(loop, until_eof=settings.until_eof)
+            stop, orphaned = stop_events(loop, until_eof=settings.until_eof)
             told = HubFile(
                 hub_id=hub.id,
                 pid=os.getpid(),
@@ -155,9 +140,9 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
             folder.write(told)
             claim(host, folder.hub_file)
             log.info("hub %s serves on %s (process %d)", hub.id, hostname, told.pid)
-            _tell(ready, {"ready": True, "pid": told.pid, "hostname": hostname})
+            tell(ready, {"ready": True, "pid": told.pid, "hostname": hostname})
             if settings.background:
-                _keep_errors(folder)
+                keep_errors(folder.path / "hub.err")
             ticker = loop.create_task(_tick(hub, folder, stop))
             gc.freeze()  # what start-up made stays: the collector need not walk it again
             await stop.wait()
@@ -224,58 +209,3 @@ async def _tick(hub: Hub, folder: StateFolder, stop: asyncio.Event) -> None:
             log.warning("housekeeping: %s", error)
         except Exception:  # a fault of ours here must not end time-outs for everybody
             log.exception("housekeeping")
-
-
-def _stop_events(loop: asyncio.AbstractEventLoop, *, until_eof: bool) -> tuple[asyncio.Event, asyncio.Event]:
-    """When to stop, and whether it is because the parent has gone."""
-    stop, orphaned = asyncio.Event(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        try:
-            loop.add_signal_handler(number, stop.set)
-        except NotImplementedError:  # Windows
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
-    if until_eof:
-        import threading
-
-        def wait() -> None:
-            sys.stdin.read()
-            loop.call_soon_threadsafe(orphaned.set)
-            loop.call_soon_threadsafe(stop.set)
-
-        threading.Thread(target=wait, name="until-eof", daemon=True).start()
-    return stop, orphaned
-
-
-def _keep_errors(folder: StateFolder) -> None:
-    """What is still written to standard error (a crash of the interpreter) goes to a file."""
-    descriptor = os.open(folder.path / "hub.err", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
-
-
-def _tell(ready: IO[str], said: dict[str, object]) -> None:
-    with contextlib.suppress(OSError, ValueError):  # the parent may have gone
-        ready.write(json.dumps(said) + "\n")
-        ready.flush()
-
-
-def _is_our_fault(record: logging.LogRecord) -> bool:
-    """A client that does not speak HTTP was answered 400: it needs no traceback in the log."""
-    error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError)
-
-
-@contextlib.contextmanager
-def _logging_to(file: Path) -> Iterator[None]:
-    handler = logging.handlers.RotatingFileHandler(file, maxBytes=2_000_000, backupCount=2, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    logging.getLogger("aiohttp").setLevel(logging.WARNING)
-    logging.getLogger("aiohttp.server").addFilter(_is_our_fault)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        handler.close()
