@@ -256,6 +256,7 @@ class Queues:
                 rows.append((place[1], now, now + entry.time_to_live, entry.topic, entry.body))
                 place[0] += 1
                 place[1] += 1
+        rows.sort()  # as they lie in the file: neighbours are written together
         db.executemany("INSERT INTO parcel VALUES (?, ?, ?, ?, ?)", rows)
 
     def _begin(self, db: sqlite3.Connection, lane: Lane, priority: int) -> _Queue:
@@ -361,7 +362,7 @@ class Queues:
         size = 0
         for queue in self._by_lane.get(lane, ()):
             start = max(queue.low, (after or {}).get(queue.priority, 0) + 1)
-            if not queue.length or len(found) >= count or size >= most_bytes:
+            if not queue.length or len(found) >= count or (found and size >= most_bytes):
                 continue
             with self._store.reading(_READ, (self._gone.past(start), queue.high)) as rows:
                 for number, enqueued, expires, topic, body in rows:
