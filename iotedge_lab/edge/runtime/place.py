@@ -1,0 +1,151 @@
+"""Where a lab's edge runtime keeps what it is, and says how to reach it.
+
+<state>/edges/
+    runtime.lock          held by the running process
+    runtime.json   0600   its process, control port and token (`RuntimeFile`)
+    edges.json     0600   the edge devices to run, with their connection strings
+    runtime.log           what it did; rotated
+    <device>/             one edge device: store, logs, modules, mounts
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from iotedge_lab.edge.runtime.settings import EdgeSettings
+from iotedge_lab.errors import EnvironmentProblem, StateLocked
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeFile:
+    """What a running runtime writes for those who want to reach it."""
+
+    pid: int
+    port: int
+    token: str = field(repr=False)
+    started: float
+    version: str
+
+    @property
+    def url(self) -> str:
+        """The control API."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+class RuntimeFolder:
+    """The files of a runtime, and its lock."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.path = state / "edges"
+        self._lock = FileLock(self.path / "runtime.lock", timeout=0, mode=0o600)
+
+    @property
+    def file(self) -> Path:
+        """How to reach the runtime."""
+        return self.path / "runtime.json"
+
+    @property
+    def log_file(self) -> Path:
+        """What the runtime did."""
+        return self.path / "runtime.log"
+
+    def prepare(self) -> None:
+        """Make the folder, private to its owner; raises `EnvironmentProblem`."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"The folder {self.path} cannot be made ({error.strerror}). Name another state folder with --state."
+            ) from error
+
+    def lock(self) -> None:
+        """Take the lock for this process's life; raises `StateLocked` if another runtime has it."""
+        try:
+            self._lock.acquire(timeout=1.0)  # a reader's probe holds it for a moment
+        except Timeout as error:
+            raise StateLocked(
+                f"Another edge runtime runs on {self.path}. Use it ('iotedge-lab edge status'), or stop it with "
+                "'iotedge-lab edge down'."
+            ) from error
+
+    def unlock(self) -> None:
+        """Give the lock back."""
+        self._lock.release()
+
+    def locked(self) -> bool:
+        """Whether a living runtime holds the lock."""
+        if not self.path.is_dir():
+            return False
+        probe = FileLock(self.path / "runtime.lock", timeout=0, mode=0o600)
+        try:
+            probe.acquire()
+        except Timeout:
+            return True
+        except OSError:
+            return False
+        probe.release()
+        return False
+
+    def write(self, told: RuntimeFile) -> None:
+        """Say how to reach the runtime."""
+        _write_private(self.file, asdict(told))
+
+    def read(self) -> RuntimeFile | None:
+        """What the last runtime here said of itself, or None; it may have ended since (`locked`)."""
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return RuntimeFile(**json.loads(self.file.read_text(encoding="utf-8")))
+        return None
+
+    def save_edges(self, edges: dict[str, EdgeSettings]) -> None:
+        """Keep which edge devices are to run."""
+        _write_private(self.path / "edges.json", {name: to_json(each) for name, each in edges.items()})
+
+    def load_edges(self) -> dict[str, EdgeSettings]:
+        """The edge devices that are to run."""
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            found = json.loads((self.path / "edges.json").read_text(encoding="utf-8"))
+            return {name: from_json(each) for name, each in found.items()}
+        return {}
+
+
+def to_json(settings: EdgeSettings) -> dict[str, Any]:
+    """Settings as JSON, the connection string included."""
+    return {
+        "connectionString": settings.connection_string,
+        "gateway": settings.gateway,
+        "moduleFolders": [str(folder) for folder in settings.module_folders],
+        "images": {pattern: str(folder) for pattern, folder in settings.images.items()},
+        "caFile": str(settings.ca_file) if settings.ca_file else None,
+        "httpsPort": settings.https_port,
+        "fsync": settings.fsync,
+    }
+
+
+def from_json(found: dict[str, Any]) -> EdgeSettings:
+    """Settings from `to_json`'s. Raises KeyError or TypeError for what is none."""
+    return EdgeSettings(
+        connection_string=found["connectionString"],
+        gateway=found.get("gateway"),
+        module_folders=tuple(Path(folder) for folder in found.get("moduleFolders") or ()),
+        images={pattern: Path(folder) for pattern, folder in (found.get("images") or {}).items()},
+        ca_file=Path(found["caFile"]) if found.get("caFile") else None,
+        https_port=found.get("httpsPort"),
+        fsync=bool(found.get("fsync")),
+    )
+
+
+def _write_private(file: Path, content: dict[str, Any]) -> None:
+    """Written beside and moved over, so that no reader sees half of it."""
+    beside = file.with_suffix(f".{os.getpid()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump(content, stream, indent=2)
+    beside.replace(file)
