@@ -167,8 +167,8 @@ def _parse(text: str) -> ConnectionString:
         }[parsed.kind]
         raise ConnectionStringError(
             f"This is the connection string {held}, and an edge runtime needs that of its device: "
-            "HostName=...;DeviceId=...;SharedAccessKey=... ('iotedge-lab device show', or the portal's page of the "
-            "IoT Edge device, has it)."
+            "HostName=...;DeviceId=...;SharedAccessKey=... ('iotedge-lab device connection-string' prints it; on Azure "
+            "the portal's page of the IoT Edge device has it)."
         )
     if parsed.gateway_host_name is not None:
         raise ConnectionStringError(
