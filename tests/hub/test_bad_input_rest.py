@@ -11,7 +11,7 @@ from itertools import count
 
 import pytest
 
-from iotedge_lab.hub.http_common import BODY_LIMIT
+from iotedge_lab.broker.http import BODY_LIMIT
 from iotedge_lab.wire import sas
 
 VERSION = "api-version=2021-04-12"
