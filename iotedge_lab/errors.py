@@ -97,10 +97,22 @@ class InvalidConfigurationContent(ArgumentInvalid):
     name = "InvalidConfigurationContent"
 
 
+class InvalidProtocolVersion(ServiceError):
+    """400001: the api-version is missing, or one that IoT Hub does not have."""
+
+    status, code, name = 400, 400001, "InvalidProtocolVersion"
+
+
 class Unauthorized(ServiceError):
-    """401002: the token is missing, expired, wrongly signed, or speaks for something else."""
+    """401002: the token is malformed, wrongly signed, or speaks for something else."""
 
     status, code, name = 401, 401002, "IotHubUnauthorizedAccess"
+
+
+class AccessDenied(Unauthorized):
+    """401003: no token or one that has ended, no such identity, a right that is lacking, another certificate."""
+
+    status, code, name = 401, 401003, "IotHubUnauthorized"
 
 
 class QuotaExceeded(ServiceError):
@@ -158,7 +170,7 @@ class ModuleAlreadyExists(ServiceError):
 
 
 class PreconditionFailed(ServiceError):
-    """412002: the etag in If-Match is not the current one."""
+    """412001: the etag in If-Match is not the current one."""
 
     status, code, name = 412, 412001, "PreconditionFailed"
 
@@ -167,6 +179,12 @@ class MessageTooLarge(ServiceError):
     """413001: a message over the documented size."""
 
     status, code, name = 413, 413001, "MessageTooLarge"
+
+
+class TooManyModules(QuotaExceeded):
+    """413003: a device has 50 modules, the most there may be."""
+
+    status, code, name = 413, 413003, "TooManyModulesOnDevice"
 
 
 class Throttled(ServiceError):

@@ -8,29 +8,57 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
 from iotedge_lab.broker import strict_json
 from iotedge_lab.clock import Clock
-from iotedge_lab.errors import ArgumentInvalid, LabError, MessageTooLarge, ServiceError
+from iotedge_lab.errors import (
+    ArgumentInvalid,
+    InvalidProtocolVersion,
+    LabError,
+    MessageTooLarge,
+    ServiceError,
+)
 
 log = logging.getLogger(__name__)
 
 CLOCK = web.AppKey("clock", Clock)
 BODY_LIMIT = 1024 * 1024
-_VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(-preview)?")
+# What IoT Hub's data plane has had, for services, devices and the edge runtime.
+VERSIONS: Final = (
+    "2015-08-15-preview",
+    "2016-02-03",
+    "2016-09-30-preview",
+    "2016-11-14",
+    "2017-06-30",
+    "2017-11-08-preview",
+    "2018-03-01-preview",
+    "2018-04-01",
+    "2018-06-30",
+    "2018-08-30-preview",
+    "2019-03-30",
+    "2019-07-01-preview",
+    "2019-10-01",
+    "2020-03-01",
+    "2020-03-13",
+    "2020-05-01",
+    "2020-05-31-preview",
+    "2020-06-30-preview",
+    "2020-09-30",
+    "2020-09-30-preview",
+    "2021-04-12",
+)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def check_version(request: web.Request) -> None:
-    """Raise `ArgumentInvalid` unless the query has an api-version."""
-    if not _VERSION.fullmatch(request.query.get("api-version", "")):
-        raise ArgumentInvalid(
-            "the query needs api-version=YYYY-MM-DD, for example 2021-04-12; "
+    """Raise `InvalidProtocolVersion` (400001) unless the query has an api-version of IoT Hub's."""
+    if request.query.get("api-version") not in VERSIONS:
+        raise InvalidProtocolVersion(
+            f"the query needs an api-version of IoT Hub's, for example {VERSIONS[-1]}; "
             f"it has {request.query.get('api-version', 'none')[:40]!r}."
         )
 

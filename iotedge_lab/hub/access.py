@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Flag, auto
 from typing import TYPE_CHECKING
 
-from iotedge_lab.errors import Unauthorized
+from iotedge_lab.errors import AccessDenied, Unauthorized
 from iotedge_lab.wire import sas
 
 if TYPE_CHECKING:
@@ -55,6 +55,20 @@ class Policy:
         return f"Policy(name={self.name!r}, rights={self.rights!r}, keys=***)"
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a good token gives: a policy's rights, until `expiry` (s since 1970), for the part of the hub in `scope`."""
+
+    policy: Policy
+    expiry: int
+    scope: str  # as in the token, without percent-encoding: the host alone, or with a path
+
+    def covers(self, path: str) -> bool:
+        """Whether it speaks for an AMQP address `path`, in which case does not matter."""
+        bare = self.scope.partition("://")[2] or self.scope
+        return sas.scope_covers(bare.lower(), f"{bare.partition('/')[0]}/{path}".lower())
+
+
 def new_key(clock: Clock) -> str:
     """A fresh symmetric key: 32 random bytes in base64, as Azure generates them."""
     return base64.b64encode(clock.token(32)).decode()
@@ -68,15 +82,21 @@ class Access:
         self._hosts = hosts
         self.policies = _load_or_make(store, clock)
 
+    @property
+    def host(self) -> str:
+        """The name by which the hub speaks of itself."""
+        return "localhost" if "localhost" in self._hosts else min(self._hosts)
+
     def speaks_of_us(self, host: str) -> bool:
         """Whether `host` (a port may follow) is one of this hub's names."""
         return host.partition(":")[0].lower() in self._hosts
 
-    def check(self, token: str, *, raw_key: bool = False) -> tuple[Policy, int]:
-        """The policy that signed `token`, and its expiry (s since 1970).
+    def check(self, token: str, *, raw_key: bool = False) -> Grant:
+        """What `token` grants.
 
         `raw_key`: Event Hubs clients sign with the key's text, IoT Hub clients with the bytes it encodes.
-        Raises `Unauthorized` (401002) that says whether name, host, expiry or signature is wrong.
+        Raises `Unauthorized` (401002) that says whether name, host or signature is wrong, or `AccessDenied`
+        (401003) for a token that has ended.
         """
         parsed = sas.parse(token)
         if not parsed.key_name:
@@ -96,7 +116,7 @@ class Access:
             )
         now = self._clock.now()
         sas.verify_any(parsed, (policy.primary_key, policy.secondary_key), now, raw_key=raw_key)
-        return policy, parsed.expiry
+        return Grant(policy, parsed.expiry, parsed.resource_decoded)
 
     def require(self, token: str, right: Right, path: str = "") -> Policy:
         """The policy that signed `token`, if it grants `right`; raises `Unauthorized` otherwise.
@@ -104,13 +124,13 @@ class Access:
         A token may be for a part of the hub alone, such as `{host}/devices/dev1`: then `path`, what is asked
         for, must lie in that part.
         """
-        policy, _ = self.check(token)
-        scope = sas.parse(token).resource_decoded
+        grant = self.check(token)
+        scope, policy = grant.scope, grant.policy
         bare = scope.partition("://")[2] or scope
         if not sas.scope_covers(scope, bare.partition("/")[0] + path):
             raise Unauthorized(f"the token speaks for {scope!r} alone; sign one for the hub's host name.")
         if right not in policy.rights:
-            raise Unauthorized(f"the policy {policy.name!r} does not grant {right.name}; use 'iothubowner'.")
+            raise AccessDenied(f"the policy {policy.name!r} does not grant {right.name}; use 'iothubowner'.")
         return policy
 
 

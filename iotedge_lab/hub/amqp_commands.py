@@ -53,6 +53,7 @@ log = logging.getLogger(__name__)
 
 DEVICEBOUND: Final = "messages/devicebound"
 FEEDBACK: Final = "messages/servicebound/feedback"
+FILE_NOTICES: Final = "messages/servicebound/filenotifications"
 _CREDIT = 100
 _TO = re.compile(r"/?devices/(?P<device>[^/]+)/messages/devicebound/?", re.IGNORECASE)
 _TO_MODULE = re.compile(r"/?devices/[^/]+/modules/.*", re.IGNORECASE)
@@ -96,7 +97,7 @@ class CommandTarget:
             event.link.settle(event.delivery_id, ACCEPTED if error is None else Rejected(told(error)))
             self._front.flush()
 
-        if not self._front.granted(Right.SERVICE_CONNECT):
+        if not self._front.granted(Right.SERVICE_CONNECT, DEVICEBOUND):
             event.link.detach(
                 error=Error(conditions.UNAUTHORIZED_ACCESS, "the token has expired; put a new one")
             )
@@ -201,6 +202,8 @@ def _property(name: str, value: Any) -> str | None:
 
 class FeedbackLink:
     """A service that reads feedback. Accepted is completed; rejected is dropped; released comes again."""
+
+    path = FEEDBACK
 
     def __init__(self, front: AmqpFront, link: Any) -> None:
         self._front = front

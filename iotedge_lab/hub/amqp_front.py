@@ -14,9 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from iotedge_lab.broker.connection import LINGER
 from iotedge_lab.errors import ProtocolViolation, Unauthorized
-from iotedge_lab.hub.access import Right
-from iotedge_lab.hub.amqp_commands import DEVICEBOUND, FEEDBACK, CommandTarget, FeedbackLink, path_of
+from iotedge_lab.hub.access import Grant, Right
+from iotedge_lab.hub.amqp_commands import (
+    DEVICEBOUND,
+    FEEDBACK,
+    FILE_NOTICES,
+    CommandTarget,
+    FeedbackLink,
+    path_of,
+)
 from iotedge_lab.hub.amqp_nodes import CBS, MANAGEMENT, RequestNode, authorise, manage
+from iotedge_lab.hub.amqp_redirect import leads_to_events, target
 from iotedge_lab.hub.event_links import EventLink, parse_address
 from iotedge_lab.wire.amqp import conditions
 from iotedge_lab.wire.amqp.connection import AmqpConnection
@@ -66,7 +74,8 @@ class AmqpFront(asyncio.Protocol):
             CBS: RequestNode(CBS, lambda message: authorise(self, message)),
             MANAGEMENT: RequestNode(MANAGEMENT, lambda message: manage(self, message)),
         }
-        self.tokens: dict[str, tuple[Right, int]] = {}  # audience to what it grants, and until when (s)
+        self.tokens: dict[str, Grant] = {}  # by audience
+        self._hostname: str | None = None  # as the client calls the hub
         self._event_links: set[EventLink | FeedbackLink] = set()
         self._peer_idle = 0.0
         self._heard = self._spoke = hub.clock.monotonic()
@@ -144,16 +153,19 @@ class AmqpFront(asyncio.Protocol):
             self.drop("nothing was heard for the idle time-out")
         elif not self.tokens and monotonic - self._opened > _SILENT_LOGIN:
             self.drop("no token was put within 20 s")
-        for audience in [audience for audience, (_, expiry) in self.tokens.items() if expiry <= now]:
+        for audience in [audience for audience, grant in self.tokens.items() if grant.expiry <= now]:
             del self.tokens[audience]
-        if self._event_links and not self.granted(Right.SERVICE_CONNECT):
-            for link in tuple(self._event_links):
+        for link in tuple(self._event_links):
+            if not self.granted(Right.SERVICE_CONNECT, link.path):
                 link.end(conditions.UNAUTHORIZED_ACCESS, "the token has expired; put a new one to $cbs")
 
-    def granted(self, right: Right) -> bool:
-        """Whether a token that is still good grants `right`."""
+    def granted(self, right: Right, path: str | None = None) -> bool:
+        """Whether a token that is still good grants `right` at the address `path` (None: anywhere)."""
         now = self.hub.clock.now()
-        return any(right in rights and expiry > now for rights, expiry in self.tokens.values())
+        return any(
+            right in grant.policy.rights and grant.expiry > now and (path is None or grant.covers(path))
+            for grant in self.tokens.values()
+        )
 
     # -- events of the engine --------------------------------------------------------------------------
 
@@ -180,6 +192,7 @@ class AmqpFront(asyncio.Protocol):
                     self._handle(later)
             case ConnectionOpened():
                 self._peer_idle = (event.idle_timeout_ms or 0) / 1000
+                self._hostname = event.hostname
             case ConnectionClosed() | Violation():
                 if isinstance(event, Violation):
                     log.info("an AMQP connection broke the protocol: %s", event.reason)
@@ -194,14 +207,15 @@ class AmqpFront(asyncio.Protocol):
             return SaslCode.OK
         try:
             given = parse_plain(event.initial_response)
-            policy, expiry = self.hub.access.check(given.password)
-            if given.user.partition("@")[0] != policy.name:
-                raise Unauthorized(f"the user {given.user!r} is not of the token's policy {policy.name!r}")
+            grant = self.hub.access.check(given.password)
+            name = grant.policy.name
+            if given.user.partition("@")[0] != name:
+                raise Unauthorized(f"the user {given.user!r} is not of the token's policy {name!r}")
         except (Unauthorized, ProtocolViolation) as error:
             log.info("an AMQP login was refused: %s", error)
             self.hub.counters.refused += 1
             return SaslCode.AUTH
-        self.tokens["PLAIN"] = (policy.rights, expiry)
+        self.tokens["PLAIN"] = grant
         return SaslCode.OK
 
     def _credit(self, link: SenderLink, *, drain: bool) -> None:
@@ -227,24 +241,49 @@ class AmqpFront(asyncio.Protocol):
             link.refuse(conditions.INVALID_FIELD, "the link names no address")
             return
         node = self._nodes.get(address.strip("/"))
+        path = path_of(address)
         if node is not None:
             node.attach(link, credit=_REQUEST_CREDIT)
-        elif not link.is_sender and path_of(address) != DEVICEBOUND:
+        elif path.startswith("devices/"):
+            link.refuse(
+                conditions.NOT_IMPLEMENTED, "devices speak MQTT or HTTPS with this hub; AMQP is for services"
+            )
+        elif not link.is_sender and path != DEVICEBOUND:
             self._refuse_sender(link, address)
         elif not self.granted(Right.SERVICE_CONNECT):
+            self._refuse_unauthorised(link, address)
+        elif path == FILE_NOTICES:
             link.refuse(
-                conditions.UNAUTHORIZED_ACCESS,
-                f"no token on this connection opens {address!r}: put one of the policy 'service' or "
-                "'iothubowner' to $cbs first",
+                conditions.NOT_IMPLEMENTED, "file upload is not served by this hub, so nothing is told of it"
             )
+        elif path in (DEVICEBOUND, FEEDBACK) or leads_to_events(path):
+            self._attach_messages(link, address, path)
+        else:
+            self._attach_events(link, address)
+
+    def _attach_messages(self, link: Link, address: str, path: str) -> None:
+        """What lies under `/messages`: to devices, feedback, and the way to what devices send."""
+        if not self.granted(Right.SERVICE_CONNECT, path):
+            self._refuse_unauthorised(link, address)
+        elif leads_to_events(path):
+            to = target(self.hub, address, self._hostname, tls=self._info.tls)
+            link.refuse(conditions.LINK_REDIRECT, "the built-in endpoint is an Event Hub of its own", to)
         elif not link.is_sender:
             CommandTarget(self).attach(link)
-        elif path_of(address) == FEEDBACK:
+        elif path == FEEDBACK:
             feedback = FeedbackLink(self, link)
             self._event_links.add(feedback)
             feedback.attach()
         else:
-            self._attach_events(link, address)
+            link.refuse(conditions.NOT_FOUND, f"nothing to read at {address[:120]!r}")
+
+    @staticmethod
+    def _refuse_unauthorised(link: Link, address: str) -> None:
+        link.refuse(
+            conditions.UNAUTHORIZED_ACCESS,
+            f"no token on this connection opens {address[:120]!r}: put one of the policy 'service' or "
+            "'iothubowner' to $cbs first, for the host name",
+        )
 
     def _refuse_sender(self, link: Link, address: str) -> None:
         if path_of(address).startswith(self.hub.events_name.lower()):
@@ -252,11 +291,14 @@ class AmqpFront(asyncio.Protocol):
                 conditions.NOT_ALLOWED, "the built-in endpoint is fed by devices; nothing else sends to it"
             )
         else:
-            link.refuse(conditions.NOT_FOUND, f"nothing at {address!r} takes messages")
+            link.refuse(conditions.NOT_FOUND, f"nothing at {address[:120]!r} takes messages")
 
     def _attach_events(self, link: Any, address: str) -> None:
         try:
             place = parse_address(self.hub, address)
+            if not self.granted(Right.SERVICE_CONNECT, place.path(self.hub.events_name)):
+                self._refuse_unauthorised(link, address)
+                return
             events = EventLink(self, link, place)
         except LookupError as error:
             link.refuse(conditions.NOT_FOUND, str(error.args[0]))

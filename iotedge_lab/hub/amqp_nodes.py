@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CBS = "$cbs"
 MANAGEMENT = "$management"
 _REPLIES_KEPT = 100
+_TOKENS_KEPT = 1000  # a connection; Event Hubs clients put one a link
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,10 @@ def _encode(reply: Reply, asked: Properties) -> bytes:
 
 
 def authorise(front: AmqpFront, message: Message) -> Reply:
-    """put-token: 200 with the rights noted on the connection, or 401 with the reason."""
+    """put-token: 200 with what it grants noted on the connection, or 401 with the reason.
+
+    A connection with too many tokens is told 403 (IoT Hub: 403005, IotHubMaxCbsTokenExceeded).
+    """
     asked = message.application_properties or {}
     operation = asked.get("operation")
     if operation != "put-token":
@@ -129,14 +133,20 @@ def authorise(front: AmqpFront, message: Message) -> Reply:
     try:
         # Event Hubs clients sign with the key's text, IoT Hub clients with the bytes that it encodes.
         try:
-            policy, expiry = front.hub.access.check(token, raw_key=True)
+            grant = front.hub.access.check(token, raw_key=True)
         except Unauthorized:
-            policy, expiry = front.hub.access.check(token)
+            grant = front.hub.access.check(token)
     except Unauthorized as error:
         front.hub.counters.refused += 1
         return Reply(401, error.message, condition="amqp:unauthorized-access")
     audience = str(asked.get("name", ""))[:1024]
-    front.tokens[audience] = (policy.rights, expiry)
+    if audience not in front.tokens and len(front.tokens) >= _TOKENS_KEPT:
+        return Reply(
+            403,
+            f"the connection has {_TOKENS_KEPT} tokens, the most it may have; put one for the hub as a whole",
+            condition="amqp:resource-limit-exceeded",
+        )
+    front.tokens[audience] = grant
     return Reply(200, "OK")
 
 
@@ -147,7 +157,7 @@ def manage(front: AmqpFront, message: Message) -> Reply:
     """READ of the endpoint or of one partition."""
     hub = front.hub
     asked = message.application_properties or {}
-    if not front.granted(Right.SERVICE_CONNECT):
+    if not front.granted(Right.SERVICE_CONNECT, f"{hub.events_name}/{MANAGEMENT}"):
         return Reply(
             401,
             "put a token of 'service' or 'iothubowner' to $cbs first",

@@ -33,7 +33,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
-from iotedge_lab.errors import ArgumentInvalid, QuotaExceeded, Unauthorized
+from iotedge_lab.errors import AccessDenied, ArgumentInvalid, QuotaExceeded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,7 +155,7 @@ class Certificates:
     def check(self, identity: Identity, sent: Sequence[bytes]) -> None:
         """Whether the certificate `sent[0]` (DER, its issuers behind it) is that of `identity`.
 
-        Raises `Unauthorized` (401002) with the reason.
+        Raises `AccessDenied` (401003) with the reason.
         """
         who = f"{identity.device}/{identity.module}" if identity.module else identity.device
         try:
@@ -168,7 +168,7 @@ class Certificates:
         except _MALFORMED as error:
             fault = f"cannot be read ({error})"
         if fault:
-            raise Unauthorized(f"{who!r}: its certificate {fault}.")
+            raise AccessDenied(f"{who!r}: its certificate {fault}.")
 
     def _fault_of_chain(self, certificate: x509.Certificate, sent: Sequence[bytes]) -> str:
         if not self._known:

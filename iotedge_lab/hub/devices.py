@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iotedge_lab.broker.tokens import check_own, resource
-from iotedge_lab.errors import Unauthorized
+from iotedge_lab.errors import AccessDenied, Unauthorized
 from iotedge_lab.hub.access import Access, Right
 from iotedge_lab.wire import sas
 
@@ -62,6 +62,9 @@ class DeviceAccess:
     ) -> Admission:
         """Let an identity in by its SAS token or certificate, or raise `Unauthorized` with the reason.
 
+        401002 for a token that is none, or wrongly signed, or another's; 401003 for an identity that is not there
+        or disabled, a token that has ended, a certificate that does not fit.
+
         `certificates`: what the client sent in the TLS handshake, as DER, its own first.
 
         The same word for an unknown device and a wrong key would be safer on the open internet; here, on
@@ -71,12 +74,12 @@ class DeviceAccess:
             raise Unauthorized(f"the user name says host {host!r}, which is not this hub.")
         identity = self._identities.find(device, module)
         if identity is None:
-            raise Unauthorized(
+            raise AccessDenied(
                 f"there is no identity {_name(device, module)!r} on this hub; register it first."
             )
         owner = identity if not module else self._identities.get(device)
         if not (identity.enabled and owner.enabled):
-            raise Unauthorized(f"device {device!r} is disabled: {owner.status_reason or 'no reason given'}.")
+            raise AccessDenied(f"device {device!r} is disabled: {owner.status_reason or 'no reason given'}.")
         if not token:
             return self._by_certificate(identity, certificates)
         parsed = sas.parse(token)
@@ -101,7 +104,7 @@ class DeviceAccess:
                 f"{self.no_certificates or 'it knows none.'} Register the device with keys instead."
             )
         if not sent:
-            raise Unauthorized(
+            raise AccessDenied(
                 f"{name!r} authenticates by {identity.auth_type} and showed no certificate. Connect over TLS "
                 "with create_from_x509_certificate."
             )

@@ -55,6 +55,10 @@ class Place:
     group: str
     partition: int
 
+    def path(self, events_name: str) -> str:
+        """Its address at the built-in endpoint."""
+        return f"{events_name}/ConsumerGroups/{self.group}/Partitions/{self.partition}"
+
 
 def parse_address(hub: Hub, address: str) -> Place:
     """`{name}/ConsumerGroups/{group}/Partitions/{n}`; raises `LookupError` with a word for what is not there."""
@@ -62,7 +66,7 @@ def parse_address(hub: Hub, address: str) -> Place:
     match = _PATH.fullmatch(path)
     if match is None:
         raise LookupError(f"nothing to read at {address!r}")
-    if match["hub"].strip("/").lower() not in (hub.events_name.lower(), "messages/events"):
+    if match["hub"].strip("/").lower() != hub.events_name.lower():
         raise LookupError(
             f"there is no event hub {match['hub']!r}; the built-in endpoint is {hub.events_name!r}"
         )
@@ -114,6 +118,7 @@ class EventLink:
         # deliveries and then settles none: they would pile up until the link stands still.
         link.snd_settle_mode = SND_SETTLED
         self.place = place
+        self.path = place.path(front.hub.events_name)
         self._cursor = Cursor(
             front.hub.log, place.partition, start_position(front.hub, place.partition, link.filters)
         )

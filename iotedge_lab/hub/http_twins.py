@@ -13,7 +13,7 @@ from aiohttp import web
 from iotedge_lab.broker.http import json_object
 from iotedge_lab.broker.methods import Call
 from iotedge_lab.hub.access import Right
-from iotedge_lab.hub.http_common import authorised, authorised_owner, named
+from iotedge_lab.hub.http_common import authorised, authorised_caller, authorised_owner, named
 
 if TYPE_CHECKING:
     from iotedge_lab.hub.hub import Hub
@@ -52,7 +52,7 @@ async def _put(request: web.Request) -> web.Response:
 
 
 async def _invoke(request: web.Request) -> web.Response:
-    hub = authorised(request, Right.SERVICE_CONNECT)
+    hub = authorised_caller(request)
     call = Call.read(await json_object(request))
     status, payload = await hub.methods.invoke(*named(request), call)
     return web.json_response({"status": status, "payload": payload})

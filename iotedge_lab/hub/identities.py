@@ -19,7 +19,7 @@ from iotedge_lab.errors import (
     ModuleAlreadyExists,
     ModuleNotFound,
     PreconditionFailed,
-    QuotaExceeded,
+    TooManyModules,
 )
 from iotedge_lab.hub.access import new_key
 from iotedge_lab.hub.identity_body import (
@@ -179,7 +179,7 @@ class Identities:
         """Create (no `if_match`) or update; the identity and whether it is new.
 
         Raises `ArgumentInvalid` (400004), `DeviceAlreadyExists` (409001), `ModuleAlreadyExists` (409301),
-        `PreconditionFailed` (412), `DeviceNotFound`, `ModuleNotFound`, `QuotaExceeded` (50 modules).
+        `PreconditionFailed` (412), `DeviceNotFound`, `ModuleNotFound`, `TooManyModules` (413003).
         """
         check_ids(device, module, body)
         if module:
@@ -217,7 +217,7 @@ class Identities:
         """New modules of a device with bodies as for `put`, worked out and not yet stored.
 
         For several in one transaction: plan them, `add` each, `tell_created` of each. Raises `ArgumentInvalid`,
-        `QuotaExceeded`.
+        `TooManyModules`.
         """
         for module, body in modules.items():
             check_ids(device, module, body)
@@ -240,7 +240,7 @@ class Identities:
         have = [each.module for each in self.modules(device) if each.module not in EDGE_MODULES]
         come = [module for module in modules if module not in EDGE_MODULES]
         if come and len(have) + len(come) > MODULES_PER_DEVICE:
-            raise QuotaExceeded(
+            raise TooManyModules(
                 f"device {device!r} has {len(have)} modules, and {MODULES_PER_DEVICE} are the most: there is no "
                 f"room for {len(come)} more. Delete the identities of those that it no longer needs."
             )

@@ -21,7 +21,7 @@ from iotedge_lab.hub.amqp_front import AmqpFront
 from iotedge_lab.hub.http_front import make_app
 from iotedge_lab.hub.hub import Hub, HubSettings
 from iotedge_lab.hub.mqtt_front import MqttFront
-from iotedge_lab.hub.names import HUB_NAME
+from iotedge_lab.hub.names import AMQP_PORT, HUB_NAME, PLAIN_AMQP_PORT
 from iotedge_lab.hub.state import HubFile, StateFolder
 from iotedge_lab.serve.addresses import listen
 from iotedge_lab.serve.certificates import Authority
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MQTT_PORT, AMQP_PORT, PLAIN_AMQP_PORT, HTTPS_PORT = 8883, 5671, 5672, 8443
+MQTT_PORT, HTTPS_PORT = 8883, 8443
 PORTS = (MQTT_PORT, AMQP_PORT, PLAIN_AMQP_PORT, HTTPS_PORT)
 _GRACE = 3.0
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
-from iotedge_lab.errors import Unauthorized, UsageError
+from iotedge_lab.errors import AccessDenied, Unauthorized, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -123,8 +123,8 @@ def build(resource: str, key: str, expiry: int, key_name: str | None = None, *, 
 def verify(token: SasToken, key: str, now: float, *, raw_key: bool = False) -> None:
     """Check that `token` was signed with `key` and has not expired at `now` (seconds since 1970 UTC).
 
-    What the token speaks for is another question: `scope_covers`. Raises Unauthorized, with one message for
-    a wrong signature and another for a token that is right and too old.
+    What the token speaks for is another question: `scope_covers`. Raises Unauthorized (401002) for a wrong
+    signature, and its subclass AccessDenied (401003) for a token that is right and too old.
     """
     verify_any(token, (key,), now, raw_key=raw_key)
 
@@ -146,7 +146,7 @@ def verify_any(token: SasToken, keys: Iterable[str], now: float, *, raw_key: boo
             "check that the connection string holds the key of this identity or policy."
         )
     if now >= token.expiry:
-        raise Unauthorized(
+        raise AccessDenied(
             f"The SAS token for {token.resource_decoded!r} expired {now - token.expiry:,.0f} s ago; "
             "make a new one, and check the clock of the machine that made it."
         )

@@ -4,6 +4,7 @@ import pytest
 from house import HOST, LOCAL, FakeTransport
 
 from iotedge_lab.hub.amqp_front import AmqpFront
+from iotedge_lab.hub.amqp_redirect import target
 from iotedge_lab.hub.names import EVENTS_NAME
 from iotedge_lab.wire import sas
 from iotedge_lab.wire.amqp.connection import AmqpConnection
@@ -198,6 +199,149 @@ def test_management(house, asked, status):
     body = {"operation": "READ", "name": EVENTS_NAME} | asked
     assert consumer.ask("$management", None, body)[0] == status
     assert not consumer.transport.closed
+
+
+# -- for which part of the hub a token speaks ----------------------------------------------------------
+
+PARTITION = f"{EVENTS_NAME}/ConsumerGroups/$Default/Partitions/0"
+DEVICEBOUND, FEEDBACK = "/messages/devicebound", "/messages/serviceBound/feedback"
+
+
+def _token(house, path, policy="iothubowner"):
+    key = house.hub.access.policies[policy].primary_key
+    return sas.build(f"{HOST}{path}", key, int(house.clock.now()) + 3600, policy)
+
+
+def _opened(house, token):
+    """What a token opens of the four addresses of a service."""
+    consumer = Consumer(house)
+    assert consumer.put_token(token=token)[0] == 200
+    opened = set()
+    for name, address in (("events", PARTITION), ("feedback", FEEDBACK)):
+        link = consumer.session.attach_receiver(name, source=Source(address=address))
+        refused = [event for event in consumer.turn() if isinstance(event, LinkDetached)]
+        assert [str(event.error.condition) for event in refused] in ([], ["amqp:unauthorized-access"])
+        opened |= {name} if link.attached else set()
+    link = consumer.session.attach_sender("send", target=Target(address=DEVICEBOUND))
+    consumer.turn()
+    opened |= {"send"} if link.attached else set()
+    asked = {"operation": "READ", "name": EVENTS_NAME, "type": "com.microsoft:eventhub"}
+    return opened | ({"management"} if consumer.ask("$management", None, asked)[0] == 200 else set())
+
+
+@pytest.mark.parametrize(
+    ("path", "opens"),
+    [
+        ("", {"events", "feedback", "send", "management"}),
+        (":5671/", {"events", "feedback", "send", "management"}),
+        (f"/{EVENTS_NAME}", {"events", "management"}),
+        (f"/{EVENTS_NAME.upper()}/", {"events", "management"}),
+        (f"/{EVENTS_NAME}/ConsumerGroups/$default/Partitions/0", {"events"}),
+        (f"/{EVENTS_NAME}/ConsumerGroups/$Default/Partitions/1", set()),
+        (f"/{EVENTS_NAME}/$management", {"management"}),
+        ("/messages/devicebound", {"send"}),
+        ("/messages/servicebound/feedback", {"feedback"}),
+        ("/messages", {"feedback", "send"}),
+        ("/devices/d", set()),
+        ("/devices", set()),
+        (f"/{EVENTS_NAME}-2", set()),
+    ],
+)
+def test_a_token_opens_the_part_that_it_speaks_for(house, path, opens):
+    """A token that an owner signed for one device, or for one partition, opens nothing beside it."""
+    assert _opened(house, _token(house, path)) == opens
+
+
+def test_the_end_of_one_token_ends_what_it_alone_opened(house, device):
+    """Another good token, for another part of the hub, keeps no reader."""
+    consumer = Consumer(house)
+    consumer.put_token(token=_token(house, "/messages"))
+    consumer.put_token(seconds=60, properties={"name": "short"})
+    link, _ = consumer.read()
+    house.clock.advance(60)
+    house.hub.tick()
+    assert _detached(consumer.turn())[0] == "amqp:unauthorized-access"
+    assert not link.attached
+
+
+def test_a_connection_has_so_many_tokens(house):
+    """A thousand; the next is 403, and one of a known name is still renewed."""
+    consumer = Consumer(house)
+    assert consumer.put_token()[0] == 200
+    grant = consumer.front.tokens[EVENTS_NAME]
+    consumer.front.tokens |= {f"token {number}": grant for number in range(999)}
+    assert consumer.put_token(properties={"name": "one more"})[0] == 403
+    assert consumer.put_token()[0] == 200
+
+
+# -- from the hub's own address -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "rest"),
+    [
+        ("messages/events", ""),
+        ("/messages/events/", ""),
+        (f"amqps://{HOST}/messages/events/$management", "/$management"),
+        ("/Messages/Events/ConsumerGroups/$Default/Partitions/0", "/ConsumerGroups/$Default/Partitions/0"),
+        ("messages/events/nothing/of/that/kind", "/nothing/of/that/kind"),
+    ],
+)
+@pytest.mark.parametrize("path", ["", "/messages/events"], ids=["for the hub", "for the events"])
+def test_a_receiver_at_the_hubs_own_address_is_redirected(house, address, rest, path):
+    """`amqp:link:redirect` with the Event Hub's address, as IoT Hub tells clients that know its name alone."""
+    consumer = Consumer(house)
+    consumer.put_token(token=_token(house, path, "service"))
+    consumer.session.attach_receiver("r", source=Source(address=address))
+    [event] = [event for event in consumer.turn() if isinstance(event, LinkDetached)]
+    assert str(event.error.condition) == "amqp:link:redirect"
+    assert {str(name): value for name, value in event.error.info.items()} == {
+        "hostname": HOST,
+        "network-host": HOST,
+        "port": 5671,
+        "address": f"amqps://{HOST}:5671/{EVENTS_NAME}{rest}",
+    }
+    assert not consumer.transport.closed
+
+
+@pytest.mark.parametrize(
+    ("hostname", "told"),
+    [("localhost", "localhost"), ("127.0.0.1", "127.0.0.1"), ("elsewhere.example", HOST), (None, HOST)],
+)
+def test_the_name_that_a_redirect_tells(house, hostname, told):
+    """The one by which the client came, if it is the hub's; over clear text the port of clear text."""
+    [host, port, address] = [
+        target(house.hub, "messages/events", hostname, tls=tls)[Symbol(field)]
+        for tls, field in ((True, "hostname"), (False, "port"), (False, "address"))
+    ]
+    assert (host, port, address) == (told, 5672, f"amqp://{told}:5672/{EVENTS_NAME}")
+
+
+@pytest.mark.parametrize("policy", [None, "device", "registryReadWrite"])
+def test_who_may_not_read_is_not_redirected(house, policy):
+    """Where the events are is told to those who may read them."""
+    consumer = Consumer(house)
+    if policy:
+        consumer.put_token(policy)
+    consumer.session.attach_receiver("r", source=Source(address="messages/events"))
+    assert _detached(consumer.turn())[0] == "amqp:unauthorized-access"
+
+
+def test_addresses_that_azure_has_and_this_hub_has_not(house):
+    """Refused with amqp:not-implemented and a word, never a guess."""
+    consumer = Consumer(house)
+    consumer.put_token(token=_token(house, ""))
+    for number, (attach, address) in enumerate(
+        [
+            (consumer.session.attach_receiver, "/messages/serviceBound/filenotifications"),
+            (consumer.session.attach_receiver, "/devices/d/messages/devicebound"),
+            (consumer.session.attach_sender, "/devices/d/messages/events"),
+            (consumer.session.attach_sender, "/devices/d/twin"),
+        ]
+    ):
+        terminus = {"source": Source(address=address), "target": Target(address=address)}
+        attach(f"l{number}", **terminus)
+        assert _detached(consumer.turn())[0] == "amqp:not-implemented"
 
 
 # -- places -------------------------------------------------------------------------------------------

@@ -243,7 +243,7 @@ def amqp_exchange(lab, tmp_path_factory):
     # The hub of the recording has other keys and no events; a reader attaches as well with another name.
     key = house.hub.access.policies["service"].primary_key
     own = sas.build(f"sb://{HOST}/", key, int(house.clock.now()) + 3600, "service", raw_key=True)
-    front.tokens["recorded"] = (house.hub.access.check(own, raw_key=True)[0].rights, 2_000_000_000)
+    front.tokens["recorded"] = house.hub.access.check(own, raw_key=True)
     partition = partition_of(lab, "good")
     reader = session.attach_receiver(
         "reader", source=Source(address=f"{EVENTS_NAME}/ConsumerGroups/$Default/Partitions/{partition}")

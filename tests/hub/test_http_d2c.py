@@ -249,6 +249,6 @@ def test_a_token_in_the_name_that_the_proxy_leads_here(lab, sender):
 
 
 def test_the_version_is_asked_for(lab, sender):
-    """Without api-version: 400004."""
+    """Without api-version: 400001."""
     answer = sender.send(b"x", version="")
-    assert (answer.status_code, answer.headers["iothub-errorcode"]) == (400, "ArgumentInvalid")
+    assert (answer.status_code, answer.headers["iothub-errorcode"]) == (400, "InvalidProtocolVersion")

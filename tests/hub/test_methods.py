@@ -12,6 +12,7 @@ from house import House
 from leftovers import collect_leftovers
 from msrest.exceptions import HttpOperationError
 
+from iotedge_lab.broker.methods import PAYLOAD_LIMIT, Call
 from iotedge_lab.errors import (
     ArgumentInvalid,
     DeviceNotFound,
@@ -19,7 +20,6 @@ from iotedge_lab.errors import (
     GatewayTimeout,
     ModuleNotFound,
 )
-from iotedge_lab.broker.methods import PAYLOAD_LIMIT, Call
 from iotedge_lab.rest import RestError
 from iotedge_lab.wire.mqtt.packets import PublishRun
 from iotedge_lab.wire.mqtt.runs import iter_publishes

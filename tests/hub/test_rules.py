@@ -6,13 +6,14 @@ import pytest
 from house import HOST
 
 from iotedge_lab.errors import (
+    AccessDenied,
     ArgumentInvalid,
     DeviceAlreadyExists,
     DeviceNotFound,
     ModuleAlreadyExists,
     ModuleNotFound,
     PreconditionFailed,
-    QuotaExceeded,
+    TooManyModules,
     Unauthorized,
 )
 from iotedge_lab.hub.access import Right
@@ -54,7 +55,7 @@ def test_each_policy_grants_its_rights_and_no_other(house, name, grants, right):
         if right in grants:
             assert house.hub.access.require(token, right).name == name
         else:
-            with pytest.raises(Unauthorized, match=name):
+            with pytest.raises(AccessDenied, match=name):
                 house.hub.access.require(token, right)
 
 
@@ -73,9 +74,10 @@ def test_each_policy_grants_its_rights_and_no_other(house, name, grants, right):
     ],
 )
 def test_a_wrong_token_is_told_what_is_wrong(house, make, word):
-    """401 with the reason, and never with a key in it."""
+    """401 with the reason, and never with a key in it: 401003 for a token that has ended, else 401002."""
     with pytest.raises(Unauthorized, match=word) as caught:
         house.hub.access.check(make(house))
+    assert caught.value.code == (401003 if word == "expired" else 401002)
     for policy in house.hub.access.policies.values():
         assert policy.primary_key not in str(caught.value)
 
@@ -85,13 +87,13 @@ def test_a_wrong_token_is_told_what_is_wrong(house, make, word):
 )
 def test_the_names_of_the_hub(house, resource):
     """Port, scheme, path and case of the host do not matter."""
-    assert house.hub.access.check(_token(house, "service", resource=resource))[0].name == "service"
+    assert house.hub.access.check(_token(house, "service", resource=resource)).policy.name == "service"
 
 
 def test_event_hubs_clients_sign_with_the_keys_text(house):
     """A signature by the key's text counts where it is asked for, and nowhere else."""
     token = _token(house, "service", raw_key=True)
-    assert house.hub.access.check(token, raw_key=True)[0].name == "service"
+    assert house.hub.access.check(token, raw_key=True).policy.name == "service"
     with pytest.raises(Unauthorized):
         house.hub.access.check(token)
 
@@ -372,11 +374,11 @@ def test_if_match(header, matches):
 
 
 def test_no_more_than_fifty_modules(house):
-    """403002 for the 51st, and an update of the fiftieth still works."""
+    """413003 for the 51st, and an update of the fiftieth still works."""
     house.register("d")
     for number in range(MODULES_PER_DEVICE):
         house.register("d", f"m{number}")
-    with pytest.raises(QuotaExceeded):
+    with pytest.raises(TooManyModules):
         house.register("d", "one-more")
     house.hub.identities.put("d", "m49", {}, "*")
 

@@ -185,7 +185,6 @@ CLOSED = [
     ("GET", "/twins/leaf"),
     ("PATCH", "/twins/edge"),
     ("PUT", "/twins/edge/modules/$edgeHub"),
-    ("POST", "/twins/edge/methods"),
     ("POST", "/lab/reset"),
     ("GET", "/devices/nested/modules/$edgeHub/devicesAndModulesInDeviceScope"),
 ]
