@@ -13,6 +13,10 @@ import click
 from iotedge_lab.cli.app import state_option
 from iotedge_lab.errors import EnvironmentProblem, UsageError
 
+#: Settings of ours for JupyterLab. Nothing here needs the network, so it looks for no update and no news, and does
+#: not lay the question whether it may over the first notebook.
+_CONFIG = Path(__file__).with_name("jupyter")
+
 
 @click.command(
     short_help="Open JupyterLab on the workbooks.",
@@ -43,6 +47,8 @@ def lab(ctx: click.Context, state_dir: Path | None, jupyter_args: tuple[str, ...
     opened = Lab.open(state_dir)
     click.echo(f"hub {opened.hostname}; workbooks {notebooks}")
     environment = os.environ | opened.env()
+    before = environment.get("JUPYTER_CONFIG_PATH")
+    environment["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, (before, str(_CONFIG))))
     if state_dir is not None:
         environment["IOTEDGE_LAB_STATE"] = str(opened.state_dir)
     command = jupyter_command(notebooks, jupyter_args, root=_is_root())

@@ -29,6 +29,7 @@ def test_it_becomes_jupyterlab(hub, state, cli, repository, monkeypatch):
     monkeypatch.setattr(os, "execve", execve)
     monkeypatch.setattr(workbooks, "find_spec", lambda _name: object())
     monkeypatch.setattr(workbooks, "_is_root", lambda: False)
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "/mine")
     monkeypatch.chdir(repository)
     result = cli("lab", *state, "--no-browser", "--port", "9999")
     assert result.exit_code == 0, result.output
@@ -37,6 +38,10 @@ def test_it_becomes_jupyterlab(hub, state, cli, repository, monkeypatch):
     assert became["command"] == [sys.executable, "-m", "jupyterlab", root, "--no-browser", "--port", "9999"]
     assert hub.env().items() <= became["environment"].items()
     assert became["environment"]["IOTEDGE_LAB_STATE"] == str(hub.state_dir)
+    mine, ours = became["environment"]["JUPYTER_CONFIG_PATH"].split(os.pathsep)
+    assert mine == "/mine"
+    page = json.loads((Path(ours) / "labconfig" / "page_config.json").read_text())
+    assert page == {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
     assert hub.status()["hub"]
 
 
