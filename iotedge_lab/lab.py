@@ -13,9 +13,12 @@ from __future__ import annotations
 import os
 import time
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from iotedge_lab import launch
+from iotedge_lab.edge.runtime.settings import EdgeSettings
+from iotedge_lab.edges import Edge
 from iotedge_lab.errors import ConnectionStringError, HubNotRunning, UsageError
 from iotedge_lab.hub.names import EVENTS_NAME
 from iotedge_lab.hub.state import STATE_VARIABLE, HubFile, StateFolder, default_folder
@@ -25,7 +28,7 @@ from iotedge_lab.serve.claims import release
 from iotedge_lab.wire.connection_string import ConnectionString
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
 TAG = "iotedgeLab"
@@ -48,6 +51,7 @@ class Lab:
         self._child: launch.Child | None = None
         self._settings = launch.Settings()
         self._before: dict[str, str | None] = {}
+        self._edges: dict[str, Edge] = {}
 
     @classmethod
     def open(
@@ -152,6 +156,38 @@ class Lab:
             host_name=self.hostname, device_id=device_id, module_id=module_id, shared_access_key=key
         )
         return made.format()
+
+    def edge(
+        self,
+        device_id: str,
+        *,
+        gateway: str | None = None,
+        module_folders: Sequence[str | Path] = (),
+        images: Mapping[str, str | Path] | None = None,
+    ) -> Edge:
+        """The IoT Edge runtime of a registered edge device, started here if it does not run.
+
+        `gateway`: the address (or name) at which modules and leaf devices find it; by default a loopback address of
+        its own. `module_folders` hold module folders beside those of the lab, `images` name folders by image
+        pattern. Raises `RestError` (404) if the device is not registered, `UsageError` if it is no edge device.
+        """
+        identity = self.rest().call("GET", f"/devices/{quote(device_id)}")
+        if not (identity.get("capabilities") or {}).get("iotEdge"):
+            raise UsageError(
+                f"{device_id!r} is no edge device: create it with iot_edge=True "
+                "(registry.create_device_with_sas(..., iot_edge=True)); an existing device cannot be made one here."
+            )
+        settings = EdgeSettings(
+            self.device_connection_string(device_id),
+            gateway=gateway,
+            module_folders=tuple(Path(folder).absolute() for folder in module_folders),
+            images={pattern: Path(folder).absolute() for pattern, folder in (images or {}).items()},
+            ca_file=self._state.certificates / "lab-ca.pem" if self.is_local else None,
+            https_port=self._told.https_port if self._told is not None else None,
+        )
+        made = Edge(self._state.path, device_id, settings, ephemeral=self._child is not None)
+        self._edges[device_id] = made
+        return made.start()
 
     def env(self, *, proxy: bool = False) -> dict[str, str]:
         """The environment variables by which the SDKs find and trust this hub.
@@ -263,6 +299,9 @@ class Lab:
             else:
                 os.environ[name] = value
         self._before.clear()
+        for edge in self._edges.values():
+            edge.close()
+        self._edges.clear()
         if self._child is not None:
             self._child.close()
             self._child = None

@@ -13,7 +13,7 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
 
@@ -21,7 +21,7 @@ from iotedge_lab import errors
 from iotedge_lab.errors import EnvironmentProblem, HubFailed, HubNotRunning, LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from iotedge_lab.hub.state import HubFile, StateFolder
 
@@ -40,7 +40,7 @@ class Settings:
 
 
 class Child:
-    """A hub that this process started and that ends when its standard input does."""
+    """A background process that was started here and that ends when its standard input does."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -100,10 +100,23 @@ def attach_or_start(
 
 def start(state: StateFolder, settings: Settings, *, until_eof: bool = False) -> tuple[HubFile, Child]:
     """Start a hub and wait until it says that it is ready; raises what it says otherwise."""
-    command = [sys.executable, "-m", "iotedge_lab.hub", *arguments(state.path, settings)]
+    command = ["-m", "iotedge_lab.hub", *arguments(state.path, settings)]
+    child = spawn(command, "the hub", state.log_file, until_eof=until_eof)
+    told = state.read()
+    if told is None:
+        raise HubFailed(f"the hub started and wrote no {state.path / 'hub.json'}; look at {state.log_file}.")
+    return told, child
+
+
+def spawn(arguments: Sequence[str], who: str, log_file: Path, *, until_eof: bool) -> Child:
+    """Start a background process (`serve.daemon`) and wait until it is ready; raises what it says otherwise.
+
+    `until_eof`: it ends with this process, or with the child's `close`.
+    """
+    command = [sys.executable, *arguments]
     if until_eof:
         command.append("--until-eof")
-    # The hub's output goes to its log; what it writes before that (an import error) comes back here.
+    # Its output goes to its log; what it writes before that (an import error) comes back here.
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE if until_eof else subprocess.DEVNULL,
@@ -119,8 +132,8 @@ def start(state: StateFolder, settings: Settings, *, until_eof: bool = False) ->
     if said is None:
         child.close()
         raise HubFailed(
-            f"the hub did not start within {START_SECONDS:g} s: {noise[-2000:].strip() or 'it said nothing'}. "
-            f"Its log is {state.log_file}."
+            f"{who} did not start within {START_SECONDS:g} s: {noise[-2000:].strip() or 'it said nothing'}. "
+            f"Its log is {log_file}."
         )
     if "error" in said:
         child.wait()
@@ -130,10 +143,7 @@ def start(state: StateFolder, settings: Settings, *, until_eof: bool = False) ->
         if process.stdout is not None:
             process.stdout.close()
         process.returncode = 0  # it lives on without us: no warning that it still runs
-    told = state.read()
-    if told is None:
-        raise HubFailed(f"the hub started and wrote no {state.path / 'hub.json'}; look at {state.log_file}.")
-    return told, child
+    return child
 
 
 def _announcement(process: subprocess.Popen[str]) -> tuple[dict[str, Any] | None, str]:
@@ -194,11 +204,11 @@ def stop(state: StateFolder, told: HubFile) -> bool:
     process = _process(state, told)
     if process is None:
         return False
-    with _our_own(process):
+    with our_own(process):
         process.terminate()
-        if not _gone(state):
+        if not gone(state):
             process.kill()
-            _gone(state)
+            gone(state)
     return True
 
 
@@ -207,14 +217,22 @@ def kill(state: StateFolder, told: HubFile) -> None:
     process = _process(state, told)
     if process is None:
         raise HubNotRunning("there is no hub to kill: it does not run.")
-    with _our_own(process):
+    with our_own(process):
         process.kill()
-        if not _gone(state):
+        if not gone(state):
             raise EnvironmentProblem(f"process {process.pid} was killed and still holds {state.path}.")
 
 
-def _gone(state: StateFolder) -> bool:
-    """Wait until the hub's lock is free: the kernel frees it when the process has ended.
+class Locked(Protocol):
+    """A folder that a background process holds while it lives."""
+
+    def locked(self) -> bool:
+        """Whether it does."""
+        ...
+
+
+def gone(state: Locked) -> bool:
+    """Wait until the lock is free: the kernel frees it when the process has ended; False if it does not.
 
     Waiting for the process itself would not do: it stays a zombie until its parent, who may be a notebook
     server that never asks, has heard of its end.
@@ -246,12 +264,13 @@ def _process(state: StateFolder, told: HubFile) -> psutil.Process | None:
 
 
 @contextlib.contextmanager
-def _our_own(process: psutil.Process) -> Iterator[None]:
+def our_own(process: psutil.Process) -> Iterator[None]:
+    """Pass over that it has gone; raise `EnvironmentProblem` if it is another user's."""
     try:
         yield
     except psutil.NoSuchProcess:
         pass  # it went by itself
     except psutil.AccessDenied as error:
         raise EnvironmentProblem(
-            f"the hub (process {process.pid}) was started by another user, who alone may stop it."
+            f"process {process.pid} was started by another user, who alone may stop it."
         ) from error

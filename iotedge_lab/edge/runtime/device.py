@@ -87,6 +87,7 @@ class EdgeDevice:
         self._hub_error: LabError | None = None
         self._hub_version = 0
         self._open: contextlib.AsyncExitStack | None = None
+        self._ready = False  # the agent is there, to be told of changes
 
     @property
     def id(self) -> str:
@@ -130,12 +131,15 @@ class EdgeDevice:
                 self.hub, "$edgeHub", apply=self._apply_hub, report=self._hub_reported
             )
             self.hub.on_clients.append(self.edge_hub.changed)
+            self._ready = True
             await self._serve(held)
             self.agent.hub_runs(self.clock.now())
             await self.edge_hub.start()
             await self.edge_agent.start()
             self._tasks = [self.hub.run(self._keep_scope()), self.hub.run(self._tick())]
             held.push_async_callback(self._stop_tasks)
+            # The modules first: what they say at their end is stored, and goes up while the links are there.
+            held.push_async_callback(self.supervisor.close)
             self._open = held.pop_all()
         log.info("edge %s serves on %s", self.id, self.gateway.hostname)
         return self
@@ -277,7 +281,7 @@ class EdgeDevice:
         }
 
     def _module_changed(self) -> None:
-        if self._open is not None or hasattr(self, "edge_agent"):
+        if self._ready:
             self.edge_agent.changed()
 
     # -- modules -------------------------------------------------------------------------------------------
