@@ -22,7 +22,7 @@ $(STAMP): requirements.txt tests/requirements.txt pyproject.toml
 	"This Python cannot make virtual environments (on Debian and Ubuntu: apt install python3.11-venv)."; exit 1; }
 	@echo "Setting up .venv (some minutes the first time) ..."
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
+	@PIP_USE_PEP517=1 $(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
 	@$(BIN)/python -m compileall -q iotedge_lab
 	@touch $(STAMP)
 
