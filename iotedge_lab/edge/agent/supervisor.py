@@ -121,14 +121,18 @@ class Supervisor:
         )
         return self
 
-    async def close(self) -> None:
-        """Stop all modules, and give the folder back; a second call does nothing."""
+    async def stop(self) -> None:
+        """Stop all modules; a second call does nothing."""
         async with self._one_at_a_time:
             await asyncio.gather(*(life.stop() for life in self._lives.values()))
             for life in self._lives.values():
                 life.log.close()
             self._lives.clear()
             self._system.clear()
+
+    async def close(self) -> None:
+        """Stop all modules, and give the folder back; a second call does nothing."""
+        await self.stop()
         self._lock.release()
 
     async def __aenter__(self) -> Self:

@@ -139,7 +139,7 @@ class EdgeDevice:
             self._tasks = [self.hub.run(self._keep_scope()), self.hub.run(self._tick())]
             held.push_async_callback(self._stop_tasks)
             # The modules first: what they say at their end is stored, and goes up while the links are there.
-            held.push_async_callback(self.supervisor.close)
+            held.push_async_callback(self.supervisor.stop)
             self._open = held.pop_all()
         log.info("edge %s serves on %s", self.id, self.gateway.hostname)
         return self
