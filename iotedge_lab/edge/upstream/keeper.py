@@ -103,6 +103,11 @@ class Keeper:
         return self.link is not None and not self.link.ended.done()
 
     @property
+    def pausing(self) -> bool:
+        """Whether the token is being renewed: what comes now has better wait for the next connection."""
+        return (self.returning or self._renewing is not None) and not self.closing
+
+    @property
     def taking(self) -> MqttLink | None:
         """The connection, if it takes new messages."""
         link = self.link
@@ -178,17 +183,18 @@ class Keeper:
 
         Raises UpstreamOffline, Refused, OSError where it did not come to a connection.
         """
-        try:
-            async with self._turns:
-                link = await self._gate.run(self._connect())
-            with self._gate.holding(lambda: link.drop(_OFFLINE)):
-                while not link.ended.done():
-                    await asyncio.wait({link.ended}, timeout=self._patience.tick)
-                    if not link.ended.done():
-                        self._tick(link)
-            return self._clock.monotonic() - self._began
-        finally:
-            await self._over()
+        with self._gate.holding(lambda: None):  # a gate is clear once those are told who were cut off
+            try:
+                async with self._turns:
+                    link = await self._gate.run(self._connect())
+                with self._gate.holding(lambda: link.drop(_OFFLINE)):
+                    while not link.ended.done():
+                        await asyncio.wait({link.ended}, timeout=self._patience.tick)
+                        if not link.ended.done():
+                            self._tick(link)
+                return self._clock.monotonic() - self._began
+            finally:
+                await self._over()
 
     async def _connect(self) -> MqttLink:
         token = self._token()
@@ -243,7 +249,9 @@ class Keeper:
         self.link = None
         self._renewing = None
         reason = link.fault or "the hub closed the connection"
-        if self.returning:
+        if not self._gate.is_open:
+            reason = _OFFLINE
+        elif self.returning:
             reason = "its token was renewed"
             self.renewals += 1
         elif self.closing:
@@ -300,15 +308,18 @@ class Keeper:
             self._pinged = now
 
     def _renew(self, link: MqttLink) -> None:
-        """Take nothing new; when all is acknowledged leave, and come again with a new token."""
+        """Take nothing new; when all is acknowledged and answered leave, and come again with a new token."""
         now = self._clock.monotonic()
         if self._renewing is None:
             self._renewing = now
-        if not self.client.in_flight:
+        if self._hooks.quiet():
             self._leave_for_a_token(link)
         elif now - self._renewing > self._patience.drain:
-            self.returning = True
-            link.drop("its token was due for renewal")
+            if not self.client.in_flight:
+                self._leave_for_a_token(link)
+            else:
+                self.returning = True
+                link.drop("its token was due for renewal")
 
     def _leave_for_a_token(self, link: MqttLink) -> None:
         self.returning = True

@@ -219,8 +219,8 @@ class CloudLink:
         request_id = self._clock.new_id()
         try:
             async with asyncio.timeout(self._patience.answer):
-                if self._keeper.returning:  # it is back in a moment
-                    await self._back()
+                while self._keeper.pausing:
+                    await self._changed()
                 await self._listening(Topic.ANSWERS)
                 answer = self._twin.ask(request_id)
                 self._publish(topic(request_id), body)
@@ -229,11 +229,6 @@ class CloudLink:
             raise self._away(f"it did not answer a twin request within {self._patience.answer:g} s") from None
         finally:
             self._twin.forget(request_id)
-
-    async def _back(self) -> None:
-        """Until the renewal of the token is over, however it ends."""
-        while self._keeper.returning and not self._keeper.closing:
-            await self._changed()
 
     # -- listening -------------------------------------------------------------------------------------
 

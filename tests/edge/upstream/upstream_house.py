@@ -74,10 +74,10 @@ class Sent:
         self.done = []
         self._news = asyncio.Event()
 
-    def one(self, body=None):
+    def one(self, *, bag="", more=b""):
         """Send one more; whether it was taken."""
         number = self.next
-        taken = self.link.send("", b"%d" % number if body is None else body, lambda: self._done(number))
+        taken = self.link.send(bag, b"%d" % number + more, lambda: self._done(number))
         self.next += taken
         return taken
 
