@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME ...] [--quick]`: measure, and write RESULTS.md and results.json."""
+"""`python -m benchmarks [NAME ...] [--quick]`: measure, and write RESULTS.md, results.json and the README's part."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks import absorb, drain, fleet, machine, memory, report, sdk, service, startup
-from benchmarks.setting import ROOT, Setting
+from benchmarks.setting import ROOT, Row, Setting
 
 ALL = {module.NAME: module for module in (absorb, sdk, drain, service, fleet, startup, memory)}
 
@@ -25,10 +25,14 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(ALL)}; default: all")
     parser.add_argument("--quick", action="store_true", help="tiny numbers, to see that it works")
     parser.add_argument("--output", type=Path, help="folder for the report; default: benchmarks/")
+    parser.add_argument("--report", action="store_true", help="only write anew what results.json holds")
     asked = parser.parse_args()
     unknown = set(asked.names) - set(ALL)
     if unknown:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    if asked.report:
+        _publish(*report.read(ROOT / "benchmarks"))
+        return 0
     # What leads this process to a hub on Azure, or through a proxy, is not for a measurement.
     for name in ("IOTHUB_CONNECTION_STRING", "EVENTHUB_CONNECTION_STRING", "IOTEDGE_LAB_STATE"):
         os.environ.pop(name, None)
@@ -47,10 +51,19 @@ def main() -> int:
     text = report.markdown(facts, " ".join(words), results)
     print(f"\n{text}\n{time.monotonic() - began:.0f} s")
     # Part of a run, or a quick one, does not replace the figures of a whole one.
-    folder_of_report = asked.output or (None if asked.quick or asked.names else ROOT / "benchmarks")
-    if folder_of_report is not None:
-        report.write(folder_of_report, facts, " ".join(words), results)
+    if asked.output:
+        report.write(asked.output, facts, " ".join(words), results)
+    elif not (asked.quick or asked.names):
+        _publish(facts, " ".join(words), results)
     return 0
+
+
+def _publish(facts: dict[str, str], command: str, results: list[tuple[str, list[Row]]]) -> None:
+    """Into this folder, and the rows with a target into the README."""
+    report.write(ROOT / "benchmarks", facts, command, results)
+    readme = ROOT / "README.md"
+    text = report.into(readme.read_text(encoding="utf-8"), report.summary(facts, command, results))
+    readme.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -105,6 +105,11 @@ def run(setting: Setting, say: Callable[[str], None]) -> list[Row]:
             )
         )
         rows.append(
-            Row(f"Drained by azure-eventhub, {name}", read["rate"], "events/s", note="of the row above")
+            Row(
+                f"Drained by azure-eventhub, {name}",
+                read["rate"],
+                "events/s",
+                note=f"all {read['intact']:,} of them in {read['whole_seconds']:.1f} s",
+            )
         )
     return rows

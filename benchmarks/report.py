@@ -1,4 +1,4 @@
-"""The rows as a Markdown table and as JSON."""
+"""The rows as Markdown and as JSON, and those with a target in the README, between two marks."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from benchmarks.servers import MOSQUITTO_SAID
+from benchmarks.setting import Row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from benchmarks.setting import Row
-
-
+BEGIN, END = "<!-- speed: `make bench` writes this -->", "<!-- end of speed -->"
+_COLUMNS = "| what | hub | Mosquitto | unit | ratio | target | note |\n|---|--:|--:|---|--:|---|---|"
 _SAID = (
     "Both servers and the load that meets them share the machine, and take turns round by round; a ratio is the "
     "median of the ratios of the rounds, so it says more than the rates. The hub commits each message to its "
@@ -44,13 +44,39 @@ def markdown(facts: Mapping[str, str], command: str, results: Sequence[tuple[str
     lines += [f"- {name}: {value}" for name, value in facts.items()]
     lines += ["", _SAID, "", f"Mosquitto: {MOSQUITTO_SAID}."]
     for title, rows in results:
-        lines += ["", f"## {title}", ""]
-        lines += [
-            "| what | hub | Mosquitto | unit | ratio | target | note |",
-            "|---|--:|--:|---|--:|---|---|",
-        ]
+        lines += ["", f"## {title}", "", _COLUMNS]
         lines += [_line(row) for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def summary(facts: Mapping[str, str], command: str, results: Sequence[tuple[str, Sequence[Row]]]) -> str:
+    """What the README says: the rows that have a target, and on what they were measured."""
+    lines = [
+        f"Measured by `{command}` on {facts['date'].partition(' ')[0]}, on {facts['machine']},",
+        f"{facts['system']}, Python {facts['Python']}; beside it {facts['Mosquitto']}.",
+        "The load ran on the same machine; a ratio is to Mosquitto, which took turns with the hub.",
+        "[All that was measured](benchmarks/RESULTS.md).",
+        "",
+        _COLUMNS,
+    ]
+    lines += [_line(row) for _, rows in results for row in rows if row.target]
+    return "\n".join(lines)
+
+
+def into(readme: str, text: str) -> str:
+    """The README with `text` between its marks; ValueError if they are not there."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"the README has no lines {BEGIN} and {END}, between which the figures belong")
+    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+
+
+def read(folder: Path) -> tuple[dict[str, str], str, list[tuple[str, list[Row]]]]:
+    """What `write` wrote to `results.json`: the facts, the command, and the rows by title."""
+    told = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    results = [(title, [Row(**row) for row in rows]) for title, rows in told["results"].items()]
+    return told["facts"], told["command"], results
 
 
 def write(

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import report
+from benchmarks.setting import Row
+
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = {
     "absorb": ("Absorbed, 1 connection", "Absorbed, 20 connections"),
@@ -36,6 +39,28 @@ def test_a_quick_round_reports_its_rows(name, tmp_path):
     for what in ROWS[name]:
         assert rows[what]["hub"] > 0
     assert ROWS[name][0] in (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_tells_what_was_measured():
+    """README.md and RESULTS.md say what results.json holds: no figure of theirs is typed."""
+    facts, command, results = report.read(ROOT / "benchmarks")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert report.into(readme, report.summary(facts, command, results)) == readme
+    said = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    assert report.markdown(facts, command, results) == said
+    aims = [row for _, rows in results for row in rows if row.target]
+    assert len(aims) >= 6
+    assert all(f"| {row.what} |" in readme for row in aims)
+
+
+def test_a_report_is_read_back(tmp_path):
+    """What is written to results.json comes back as it was."""
+    facts = {name: name for name in ("date", "machine", "system", "Python", "Mosquitto")}
+    results = [("T", [Row("a", 1.5, "s", 2.0, 0.75, "<= 2", met=True, note="n"), Row("b", 1.0, "ms")])]
+    report.write(tmp_path, facts, "c", results)
+    assert report.read(tmp_path) == (facts, "c", results)
+    with pytest.raises(ValueError, match="no lines"):
+        report.into("# A README", "x")
 
 
 def test_a_name_that_is_none_is_refused(tmp_path):
