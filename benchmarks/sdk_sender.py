@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from azure.iot.device import IoTHubDeviceClient, Message
+from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, Message
 from azure.iot.device.aio import IoTHubDeviceClient as AsyncClient
+from azure.iot.device.aio import IoTHubModuleClient as AsyncModule
 
 Rates = dict[str, list[float]]
 
@@ -24,10 +25,15 @@ def _trust(server: dict[str, str]) -> str:
     return Path(server["ca"]).read_text(encoding="utf-8")
 
 
+def _is_module(server: dict[str, str]) -> bool:
+    return "ModuleId=" in server["connection_string"]
+
+
 def _one_after_another(job: dict[str, Any]) -> Rates:
     clients = {}
     for server in job["servers"]:
-        client = IoTHubDeviceClient.create_from_connection_string(
+        kind = IoTHubModuleClient if _is_module(server) else IoTHubDeviceClient
+        client = kind.create_from_connection_string(
             server["connection_string"], server_verification_cert=_trust(server)
         )
         client.connect()
@@ -49,14 +55,15 @@ def _one_after_another(job: dict[str, Any]) -> Rates:
 async def _at_once(job: dict[str, Any]) -> Rates:
     clients = {}
     for server in job["servers"]:
-        client = AsyncClient.create_from_connection_string(
+        kind = AsyncModule if _is_module(server) else AsyncClient
+        client = kind.create_from_connection_string(
             server["connection_string"], server_verification_cert=_trust(server)
         )
         await client.connect()
         clients[server["name"]] = client
     message = Message("x" * job["size"])
 
-    async def block(client: AsyncClient, count: int) -> None:
+    async def block(client: AsyncClient | AsyncModule, count: int) -> None:
         left = iter(range(count))
 
         async def sender() -> None:

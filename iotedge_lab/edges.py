@@ -78,6 +78,11 @@ class Runtime:
             return None
         return runtime
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._told.pid
+
     def edges(self) -> list[EdgeStatus]:
         """How each edge device is."""
         return [EdgeStatus(found) for found in self.client.call("GET", "/edges")["edges"]]

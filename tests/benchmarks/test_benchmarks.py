@@ -16,6 +16,7 @@ ROWS = {
     "sdk": ("SDK, one after another", "SDK, 50 at once"),
     "drain": ("Drained, a client for each of 2 partitions, prefetch 1,000", "Latency, p99"),
     "fleet": ("Acknowledged, 10 cars at 10/s, 1 process",),
+    "edge": ("Through the edge to the hub", "Module to module, p99"),
     "startup": ("Lab.open to the first acknowledged message",),
     "memory": ("Idle", "Each idle TLS connection"),
     "service": ("Direct method, bare HTTPS to azure-iot-device, p50", "Twin read, bare HTTPS, p50"),
