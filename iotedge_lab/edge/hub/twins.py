@@ -9,6 +9,7 @@ is told what it has missed of the desired properties, by their version.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 _VERSION: Final = "$version"
+
+FIRST_READ: Final = 5.0
+"""Seconds that the first reading of a twin waits for the link, which comes a moment after the client."""
 
 
 class TwinUnknown(UpstreamAway):
@@ -88,6 +92,7 @@ class EdgeTwin:
 
     async def get(self) -> Json:
         """What the client gets: desired and reported with their versions. Raises `TwinUnknown`."""
+        await self._first_link()
         async with self._turn:
             link = self._connected()
             if link is not None:
@@ -194,6 +199,14 @@ class EdgeTwin:
         told = {**change, _VERSION: desired.get(_VERSION, 0)}
         self._tell(told)
         self._announce({"desired": told})
+
+    async def _first_link(self) -> None:
+        """A client asks as soon as it is connected here; where there is no copy yet, its link is waited for."""
+        link = self._link()
+        if self._desired is None and link is not None:
+            with contextlib.suppress(TimeoutError, UpstreamAway):
+                async with asyncio.timeout(FIRST_READ):
+                    await link.wait_connected()
 
     def _connected(self) -> CloudLink | None:
         link = self._link()
