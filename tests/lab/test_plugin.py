@@ -71,6 +71,7 @@ def _hubs(folder):
 QUICK = ("-q", "-p", "no:cacheprovider", "-p", "no:nbval", "-p", "no:hypothesispytest")
 
 
+@pytest.mark.timeout(360)
 @pytest.mark.parametrize(
     ("words", "outcomes"),
     [(("-k", "sends or fails"), {"passed": 1, "failed": 1}), (("-n", "2"), {"passed": 4, "failed": 1})],
@@ -78,7 +79,7 @@ QUICK = ("-q", "-p", "no:cacheprovider", "-p", "no:nbval", "-p", "no:hypothesisp
 )
 def test_a_developers_tests(developer, words, outcomes):
     """They pass and fail as they should, one after another and side by side, and no hub stays behind."""
-    result = developer.runpytest_subprocess(*words, *QUICK, timeout=100)
+    result = developer.runpytest_subprocess(*words, *QUICK, timeout=300)
     found = result.parseoutcomes()
     assert {name: found.get(name, 0) for name in outcomes} == outcomes
     assert "errors" not in found
@@ -88,7 +89,7 @@ def test_a_developers_tests(developer, words, outcomes):
 
 def test_the_fixture_is_documented(developer):
     """`pytest --fixtures` tells of it."""
-    result = developer.runpytest_subprocess("--fixtures", *QUICK, timeout=60)
+    result = developer.runpytest_subprocess("--fixtures", *QUICK, timeout=100)
     result.stdout.fnmatch_lines(["iothub*", "*running IoT Hub*"])
 
 
