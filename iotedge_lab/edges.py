@@ -10,6 +10,7 @@ One process hosts all edge devices of a lab (`python -m iotedge_lab.edge`); it o
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from dataclasses import dataclass
 from html import escape
@@ -124,6 +125,25 @@ class Runtime:
             process = psutil.Process(self._told.pid)
             with launch.our_own(process):
                 yield process
+
+
+def forget_all(state: Path) -> None:
+    """Stop every edge device of a lab and take away what it kept: queues, copies of twins, logs.
+
+    For a hub that was reset: it knows none of them any more, and what they kept must not reach their namesakes.
+    """
+    folder = RuntimeFolder(state)
+    runtime = Runtime.find(state)
+    if runtime is not None:
+        for edge in runtime.edges():
+            runtime.client.call("DELETE", edge_path(edge.raw["device"]) + "?forget=1")
+    elif folder.path.is_dir() and not folder.locked():
+        folder.save_edges({})
+    else:
+        return
+    for place in folder.path.iterdir():
+        if place.is_dir():
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _told(folder: RuntimeFolder) -> RuntimeFile:

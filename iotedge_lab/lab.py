@@ -3,9 +3,9 @@
     lab = Lab.open()              # attaches to the running local hub, or starts it
     lab.activate()                # sets IOTHUB_CONNECTION_STRING, SSL_CERT_FILE, ... in this process
 
-Where `IOTHUB_CONNECTION_STRING` is set, its HostName decides: a loopback name stands for the local hub of the
-state folder, anything else is a hub on Azure, and then nothing is started and `reset()` deletes only devices
-tagged `iotedgeLab`.
+Where `IOTHUB_CONNECTION_STRING` is set, its HostName decides (`is_local`): a loopback name stands for the local hub
+of the state folder, anything else is a hub on Azure, and then nothing is started and `reset()` deletes only
+devices tagged `iotedgeLab`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from iotedge_lab import launch
 from iotedge_lab.edge.runtime.settings import EdgeSettings
-from iotedge_lab.edges import Edge
+from iotedge_lab.edges import Edge, forget_all
 from iotedge_lab.errors import ConnectionStringError, HubNotRunning, UsageError
-from iotedge_lab.hub.names import EVENTS_NAME
+from iotedge_lab.hub.names import EVENTS_NAME, HUB_NAME
 from iotedge_lab.hub.state import STATE_VARIABLE, HubFile, StateFolder, default_folder
 from iotedge_lab.rest import RestClient, RestError, quote
 from iotedge_lab.serve.addresses import is_loopback
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 TAG = "iotedgeLab"
+AZURE_NAME = f"{HUB_NAME}.azure-devices.net"
 SERVICE_VARIABLE = "IOTHUB_CONNECTION_STRING"
 EVENTS_VARIABLE = "EVENTHUB_CONNECTION_STRING"
 #: How long to wait, time after time, before a call that was throttled is made again; a minute in all.
@@ -69,7 +70,7 @@ class Lab:
         """
         state = StateFolder(state_dir)
         asked = os.environ.get(SERVICE_VARIABLE)
-        if asked and not _is_loopback(asked):
+        if asked and not is_local(asked, state.read()):
             return cls._on_azure(state, asked)
         settings = settings or launch.Settings()
         told, child = launch.attach_or_start(state, settings, until_eof=ephemeral)
@@ -253,11 +254,12 @@ class Lab:
     def reset(self) -> int:
         """Start afresh; how many devices were deleted.
 
-        Local: all identities, sessions, messages and consumer groups. Azure: only devices whose twin has the
-        tag `iotedgeLab`.
+        Local: all identities, sessions, messages and consumer groups, and the edge devices that run here. Azure:
+        only devices whose twin has the tag `iotedgeLab`.
         """
         client = self.rest()
         if self.is_local:
+            forget_all(self._state.path)
             count = int(client.call("GET", "/lab/status")["devices"])
             client.call("POST", "/lab/reset")
             return count
@@ -354,12 +356,18 @@ def _delete(client: RestClient, device: str) -> bool:
             time.sleep(error.retry_after or wait)
 
 
-def _is_loopback(service: str) -> bool:
-    """Whether a service connection string names this machine: then it is a lab's, and never Azure's.
+def is_local(service: str, told: HubFile | None) -> bool:
+    """Whether a service connection string stands for the local hub (`told`), and not for one on Azure.
 
-    It may be of another state folder, or of a hub long gone; `open` goes by the state folder then.
+    A loopback name is a lab's: perhaps another state folder's, or a hub's that is long gone; `open` goes by the
+    state folder then. The name by which the hub is reached through its proxy could be one on Azure too, so there
+    the key decides.
     """
-    return is_loopback(ConnectionString.parse(service).host)
+    parsed = ConnectionString.parse(service)
+    if is_loopback(parsed.host):
+        return True
+    by_its_key = told is not None and parsed.shared_access_key in told.keys.values()
+    return by_its_key and parsed.host.lower() == AZURE_NAME
 
 
 def _service_string(told: HubFile) -> str:

@@ -295,6 +295,27 @@ def test_reset(own):
     assert max(part["last"] for part in own.status()["partitions"]) == 3
 
 
+@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+def test_reset_forgets_the_edge_devices(own, running):
+    """An edge device of a hub that was reset is gone with all that it kept, and its namesake begins afresh."""
+    for _ in range(2):
+        own.rest().call("PUT", "/devices/edge-1", {"deviceId": "edge-1", "capabilities": {"iotEdge": True}})
+        edge = own.edge("edge-1")
+        assert edge.wait_until_connected().raw["desiredStatus"]["code"] in (
+            406,
+            417,
+        )  # nothing was deployed yet
+        kept = own.state_dir / "edges" / "edge-1" / "left-behind"
+        assert not kept.exists()
+        kept.touch()
+        if not running:
+            edge.runtime.stop()
+        own.reset()
+        assert not kept.parent.exists()
+        edge.close()
+    own.reset()  # without an edge runtime too
+
+
 # -- which hub ----------------------------------------------------------------------------------------
 
 
@@ -308,6 +329,21 @@ def test_a_loopback_string_of_another_lab_is_ignored(lab, monkeypatch, host):
         assert handle.is_local
         assert handle.hostname == lab.hostname
         assert handle.status()["hub"] == lab.status()["hub"]
+
+
+def test_the_name_behind_the_proxy_is_local_by_its_key(lab, monkeypatch, tmp_path):
+    """lab.azure-devices.net with this hub's key is this hub; with another key it is one on Azure of that name."""
+    text = "HostName=lab.azure-devices.net;SharedAccessKeyName=iothubowner;SharedAccessKey="
+    monkeypatch.setenv(SERVICE_VARIABLE, text + lab._told.keys["iothubowner"])
+    with Lab.open(lab.state_dir) as handle:
+        assert handle.is_local
+        assert handle.service_connection_string == lab.service_connection_string
+    with Lab.open(tmp_path / "another") as handle:
+        assert not handle.is_local
+    monkeypatch.setenv(SERVICE_VARIABLE, text + some_key())
+    with Lab.open(lab.state_dir) as handle:
+        assert not handle.is_local
+    assert not (tmp_path / "another").exists()
 
 
 def _azure(monkeypatch, host="contoso.azure-devices.net", **events):
