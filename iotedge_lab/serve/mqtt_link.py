@@ -86,6 +86,11 @@ class MqttLink(asyncio.Protocol):
         self.fault = ""
         """why it was given up, where that was this side's doing"""
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing can be written any more: it has ended, or is about to."""
+        return self._left or bool(self.fault) or self.ended.done()
+
     # -- asyncio.Protocol ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,12 +42,20 @@ async def connect(cloud: Cloud, protocol: Callable[[], asyncio.Protocol]) -> Non
         raise
 
 
+async def resolve(host: str, port: int) -> list[tuple[Any, ...]]:
+    """The addresses of a name, IPv6 and IPv4 as the system orders them. Raises OSError (socket.gaierror)."""
+    found: list[tuple[Any, ...]] = await asyncio.get_running_loop().getaddrinfo(
+        host, port, type=socket.SOCK_STREAM
+    )
+    return found
+
+
 async def _dial(host: str, port: int) -> socket.socket:
     """A TCP connection to the first address of `host` that answers. Raises OSError, of the last one."""
     loop = asyncio.get_running_loop()
-    addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await resolve(host, port)
     last: OSError | None = None
-    for left, (family, kind, protocol, _, address) in enumerate(addresses, 1 - len(addresses)):
+    for left, (family, kind, protocol, _, address) in enumerate(found, 1 - len(found)):
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setblocking(False)
@@ -83,8 +90,3 @@ async def _tunnel(sock: socket.socket, proxy: Proxy, host: str, port: int) -> No
     words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
     if len(words) < 2 or not words[0].startswith("HTTP/") or not words[1].startswith("2"):
         raise ConnectionError(f"{where} answered: {' '.join(words[1:])[:200]}")
-
-
-def is_untrusted(error: BaseException) -> bool:
-    """Whether a connection failed because the certificate is not trusted."""
-    return isinstance(error, ssl.SSLCertVerificationError)

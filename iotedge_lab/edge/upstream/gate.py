@@ -33,6 +33,8 @@ class Gate:
         self._closed = asyncio.Event()
         self._clear = asyncio.Event()  # nothing is inside
         self._clear.set()
+        self.closings = 0
+        """how often it was closed; see `wait_closing`"""
         self._inside: dict[object, Callable[[], None]] = {}
 
     def __repr__(self) -> str:
@@ -45,6 +47,8 @@ class Gate:
 
     def close(self) -> None:
         """Go offline: cut what is connected, refuse what comes. `wait_clear` tells when the sockets are gone."""
+        if self.is_open:
+            self.closings += 1
         self._opened.clear()
         self._closed.set()
         for cut in tuple(self._inside.values()):
@@ -59,9 +63,10 @@ class Gate:
         """Until it is open."""
         await self._opened.wait()
 
-    async def wait_closed(self) -> None:
-        """Until it is closed."""
-        await self._closed.wait()
+    async def wait_closing(self, since: int) -> None:
+        """Until it has been closed once more than `since`, though it may be open again."""
+        while self.closings == since:
+            await self._closed.wait()
 
     async def wait_clear(self) -> None:
         """Until nothing is connected through it any more."""

@@ -52,6 +52,16 @@ class HttpCalls:
 
         Raises what `CloudRest` says.
         """
+        signed_before = self._clock.monotonic() < self._token_until
+        try:
+            return await self._once(method, path, body, if_match)
+        except Unauthorized:
+            if not signed_before:
+                raise
+        # The token was signed by a clock that may have been set right since.
+        return await self._once(method, path, body, if_match)
+
+    async def _once(self, method: str, path: str, body: Any, if_match: str | None) -> Any:
         session = self._open()
         return await self._gate.run(self._exchange(session, method, path, body, if_match))
 
@@ -73,7 +83,6 @@ class HttpCalls:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=self._cloud.context, limit=8),
                 timeout=aiohttp.ClientTimeout(total=self._patience.call),
-                auto_decompress=True,
             )
         return self._session
 
@@ -168,7 +177,7 @@ class HttpCalls:
             return self._no_hub(f"with a redirection ({answer.status})")
         error = refusal(answer.status, name, message, _seconds(answer.headers.get("Retry-After")))
         if isinstance(error, Unauthorized):
-            self._token_until = 0.0  # the next call signs anew, by the clock as it is then
+            self._token_until = 0.0  # the next attempt signs anew, by the clock as it is then
             return Unauthorized(
                 f"{self._cloud.hostname} does not accept the token of the edge device {self._edge.device!r}: "
                 f"{error.message} Check that its connection string is the present one (HostName, DeviceId, key), that "

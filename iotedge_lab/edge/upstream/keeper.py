@@ -100,7 +100,16 @@ class Keeper:
     @property
     def connected(self) -> bool:
         """Whether the hub has let it in, and it is still there."""
-        return self.link is not None and not self.link.ended.done()
+        return self.link is not None and not self.link.over
+
+    @property
+    def why_not(self) -> str:
+        """Why there is no connection, '' where there is one."""
+        if self.connected:
+            return ""
+        if self.link is not None and self.link.fault:
+            return self.link.fault
+        return self.trouble or "it has not connected yet"
 
     @property
     def pausing(self) -> bool:
@@ -111,7 +120,7 @@ class Keeper:
     def taking(self) -> MqttLink | None:
         """The connection, if it takes new messages."""
         link = self.link
-        if link is None or link.full or self._renewing is not None or self.closing or link.ended.done():
+        if link is None or link.full or self._renewing is not None or self.closing or link.over:
             return None
         return link
 
@@ -145,6 +154,7 @@ class Keeper:
         failures = 0
         while not self.closing:
             self._nudge.clear()
+            closings = self._gate.closings
             try:
                 held = await self._one_connection()
             except UpstreamOffline:
@@ -176,7 +186,7 @@ class Keeper:
                     continue
                 failures = 1 if held >= self._patience.steady else failures + 1
                 pause = self._patience.delay(failures, self._chance())
-            await self._rest(pause)
+            await self._rest(pause, closings)
 
     async def _one_connection(self) -> float:
         """Connect, and stay so; for how many seconds that was.
@@ -275,9 +285,12 @@ class Keeper:
             log.warning("%s: %s does not let it in: %s", self.identity.name, self.cloud.hostname, reason)
             self._hooks.refused(reason)
 
-    async def _rest(self, seconds: float) -> None:
+    async def _rest(self, seconds: float, closings: int) -> None:
         """Wait; not longer than until somebody asks for a connection, or the gate closes (it will open again)."""
-        ends = {asyncio.ensure_future(self._nudge.wait()), asyncio.ensure_future(self._gate.wait_closed())}
+        ends = {
+            asyncio.ensure_future(self._nudge.wait()),
+            asyncio.ensure_future(self._gate.wait_closing(closings)),
+        }
         try:
             await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -319,8 +332,9 @@ class Keeper:
                 self._leave_for_a_token(link)
             else:
                 self.returning = True
-                link.drop("its token was due for renewal")
+                link.drop("its token is due for renewal")
 
     def _leave_for_a_token(self, link: MqttLink) -> None:
         self.returning = True
+        self.trouble = "its token is being renewed"
         link.leave()

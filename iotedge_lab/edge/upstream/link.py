@@ -100,7 +100,7 @@ class CloudLink:
         self._hungry = False  # `send` has said False
 
     def __repr__(self) -> str:
-        state = "connected" if self.connected else self.status().trouble
+        state = self._keeper.why_not or "connected"
         return f"<CloudLink {self.identity.name!r} {state}, {len(self._telemetry)} in flight>"
 
     # -- how it is -------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ class CloudLink:
             keeper.identity.name,
             keeper.connected,
             keeper.refusal,
-            "" if keeper.connected else keeper.trouble or "it has not connected yet",
+            keeper.why_not,
             len(self._telemetry),
             self._telemetry.sent,
             self._telemetry.acknowledged,
@@ -396,8 +396,8 @@ class CloudLink:
     def _present(self) -> MqttLink:
         """The connection; raises UpstreamAway where there is none."""
         link = self._keeper.link
-        if link is None or link.ended.done():
-            raise self._away(self._keeper.trouble or "it has not connected yet")
+        if link is None or link.over:
+            raise self._away(self._keeper.why_not)
         return link
 
     def _away(self, reason: str) -> UpstreamAway:

@@ -179,7 +179,7 @@ class FakeCloud:
         link = CloudLink(
             options.pop("cloud", self.cloud),
             identity,
-            SystemClock(),
+            options.pop("clock", None) or SystemClock(),
             listener=recorder,
             gate=self.gate,
             patience=replace(QUICK, **times),

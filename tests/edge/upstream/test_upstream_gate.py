@@ -49,8 +49,11 @@ async def test_a_gate_that_closes_cuts_what_is_inside():
 async def test_a_gate_that_is_closed_refuses():
     """At once, whatever comes; who waits for it to open is let in."""
     gate = Gate()
+    assert gate.closings == 0
     gate.close()
-    await gate.wait_closed()
+    gate.close()
+    await gate.wait_closing(0)
+    assert gate.closings == 1
     with pytest.raises(UpstreamOffline):
         await gate.run(forever())
     with pytest.raises(UpstreamOffline), gate.holding(lambda: None):

@@ -369,20 +369,35 @@ async def test_a_name_that_is_not_found(fake, monkeypatch):
 
 
 async def test_tokens_are_used_again_and_renewed_in_time(fake):
-    """One for many calls, another before it ends, and another after a 401."""
-    refused = (401, {"Message": "no"}, f"Date: {formatdate(time.time() + 3600, usegmt=True)}")
-    client = fake.http((200, []), (200, []), (200, []), refused, (200, []))
+    """One for many calls, and another before it ends."""
+    client = fake.http((200, []), (200, []), (200, []))
     clock = client._http._clock = FakeClock(time.time())
     for _ in range(2):
         await client.modules()
     clock.advance(QUICK.token_seconds * 0.85)
     await client.modules()
-    with pytest.raises(Unauthorized, match="behind the hub's"):
-        await client.modules()
+    tokens = signed(fake)
+    assert tokens[0] == tokens[1] != tokens[2]
+
+
+async def test_a_token_that_was_signed_by_a_wrong_clock(fake):
+    """A 401 for one that was used before has it signed anew, once; the second 401 is told, with what the clocks say."""
+    refused = (401, {"Message": "no"}, f"Date: {formatdate(time.time() + 3600, usegmt=True)}")
+    client = fake.http((200, []), refused, (200, []), refused, refused)
+    clock = client._http._clock = FakeClock(time.time())
+    await client.modules()
     clock.advance(10)
     await client.modules()
-    tokens = [
+    clock.advance(10)
+    with pytest.raises(Unauthorized, match="behind the hub's"):
+        await client.modules()
+    tokens = signed(fake)
+    assert tokens[0] == tokens[1] != tokens[2] == tokens[3] != tokens[4]
+
+
+def signed(fake):
+    """The token of each request."""
+    return [
         next(line for line in head.splitlines() if line.startswith("Authorization"))
         for head, _ in fake.requests
     ]
-    assert tokens[0] == tokens[1] != tokens[2] == tokens[3] != tokens[4]
