@@ -77,6 +77,7 @@ class AmqpFront(asyncio.Protocol):
         self.tokens: dict[str, Grant] = {}  # by audience
         self._hostname: str | None = None  # as the client calls the hub
         self._event_links: set[EventLink | FeedbackLink] = set()
+        self._redirects: list[tuple[Link, dict[Any, Any]]] = []
         self._peer_idle = 0.0
         self._heard = self._spoke = hub.clock.monotonic()
         self._opened = self._heard
@@ -153,6 +154,7 @@ class AmqpFront(asyncio.Protocol):
             self.drop("nothing was heard for the idle time-out")
         elif not self.tokens and monotonic - self._opened > _SILENT_LOGIN:
             self.drop("no token was put within 20 s")
+        self._redirect()
         for audience in [audience for audience, grant in self.tokens.items() if grant.expiry <= now]:
             del self.tokens[audience]
         for link in tuple(self._event_links):
@@ -266,8 +268,8 @@ class AmqpFront(asyncio.Protocol):
         if not self.granted(Right.SERVICE_CONNECT, path):
             self._refuse_unauthorised(link, address)
         elif leads_to_events(path):
-            to = target(self.hub, address, self._hostname, tls=self._info.tls)
-            link.refuse(conditions.LINK_REDIRECT, "the built-in endpoint is an Event Hub of its own", to)
+            link.accept()
+            self._redirects.append((link, target(self.hub, address, self._hostname, tls=self._info.tls)))
         elif not link.is_sender:
             CommandTarget(self).attach(link)
         elif path == FEEDBACK:
@@ -284,6 +286,20 @@ class AmqpFront(asyncio.Protocol):
             f"no token on this connection opens {address[:120]!r}: put one of the policy 'service' or "
             "'iothubowner' to $cbs first, for the host name",
         )
+
+    def _redirect(self) -> None:
+        """Tell those at the hub's own address where to go.
+
+        Once a second, and not with the answer to their attach: the sample of @azure/event-hubs listens for the
+        error only when its link is open.
+        """
+        redirects, self._redirects = self._redirects, []
+        for link, to in redirects:
+            link.detach(
+                error=Error(conditions.LINK_REDIRECT, "the built-in endpoint is an Event Hub of its own", to)
+            )
+        if redirects:
+            self.flush()
 
     def _refuse_sender(self, link: Link, address: str) -> None:
         if path_of(address).startswith(self.hub.events_name.lower()):

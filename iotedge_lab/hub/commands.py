@@ -238,6 +238,7 @@ class Commands:
 
     def _acknowledged(self, device: str, seq: int) -> None:
         self._completing.add(seq)
+        self._identities.heard(device, "")
 
         def done(error: ServiceError | None) -> None:
             if error is not None:

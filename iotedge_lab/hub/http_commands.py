@@ -55,6 +55,7 @@ async def _receive(request: web.Request) -> web.Response:
     found = hub.commands.receive(admission.identity.device, seconds)
     if found is None:
         return web.Response(status=204)
+    hub.identities.heard(admission.identity.device, "")
     return web.Response(body=found.command.draft.body, headers=_headers(found))
 
 

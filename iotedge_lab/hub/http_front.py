@@ -26,6 +26,7 @@ from iotedge_lab.hub import (
 from iotedge_lab.hub.access import Right
 from iotedge_lab.hub.bulk import Bulk
 from iotedge_lab.hub.http_common import HUB, authorised, authorised_owner, authorised_somehow, named
+from iotedge_lab.hub.http_server import in_time, prepare
 from iotedge_lab.hub.names import EVENTS_NAME
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ _MOST_DEVICES = 1000
 
 def make_app(hub: Hub) -> web.Application:
     """The aiohttp application of a hub."""
-    app = web.Application(middlewares=[answer_errors], client_max_size=BODY_LIMIT)
+    app = web.Application(middlewares=[answer_errors, in_time], client_max_size=BODY_LIMIT)
+    prepare(app)
     app[HUB] = hub
     app[CLOCK] = hub.clock
     app.add_routes(

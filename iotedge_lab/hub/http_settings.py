@@ -17,7 +17,6 @@ from aiohttp import web
 from iotedge_lab.broker.http import json_object
 from iotedge_lab.errors import ArgumentInvalid
 from iotedge_lab.hub.access import Right
-from iotedge_lab.hub.certificates import PEM_LIMIT
 from iotedge_lab.hub.http_common import authorised
 
 if TYPE_CHECKING:
@@ -60,8 +59,7 @@ async def _put(request: web.Request) -> web.Response:
     if request.content_type == "application/json":
         pem = (await json_object(request)).get("certificate")
     else:
-        body = await request.content.read(PEM_LIMIT + 1)
-        pem = body.decode("ascii", "replace")
+        pem = (await request.read()).decode("ascii", "replace")
     if not isinstance(pem, str):
         raise ArgumentInvalid('the body is a certificate in PEM, or JSON {"certificate": PEM}.')
     return web.json_response(hub.certificates.register(request.match_info["name"], pem).to_json())

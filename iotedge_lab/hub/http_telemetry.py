@@ -88,6 +88,7 @@ async def _send(request: web.Request) -> web.Response:
     hub.log.append(partition, source, b"".join(packets), len(packets), done, form=MQTT_PUBLISHES)
     await durable
     hub.counters.messages += len(packets)
+    hub.identities.heard(identity.device, identity.module)
     return web.Response(status=204)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from iotedge_lab.broker.connection import Counters
 from iotedge_lab.broker.methods import Methods
 from iotedge_lab.broker.sessions import Sessions
-from iotedge_lab.errors import ArgumentInvalid
+from iotedge_lab.errors import ArgumentInvalid, StoreUnavailable
 from iotedge_lab.hub.access import Access
 from iotedge_lab.hub.certificates import Certificates
 from iotedge_lab.hub.commands import Commands
@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 CallSoon = Callable[[Callable[[], None]], object]
 
 _PRUNE_EVERY = 600.0
+_KEEP_EVERY = 60.0  # s; lastActivityTime may lag behind by minutes on Azure too
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Hub:
         self.events_name = EVENTS_NAME
         self.readers: dict[tuple[str, int], set[EventLink]] = {}  # by consumer group and partition
         self._prune_at = clock.monotonic()
+        self._keep_at = self._prune_at + _KEEP_EVERY
 
     def _id(self) -> str:
         known = self.store.get_meta("hub_id")
@@ -161,6 +163,9 @@ class Hub:
             if gone:
                 log.info("%d messages older than %g days were dropped", gone, self.settings.retention_days)
         self.commands.tick()
+        if monotonic >= self._keep_at:
+            self._keep_at = monotonic + _KEEP_EVERY
+            self.identities.keep_activity()
 
     def reset(self) -> None:
         """Delete identities, sessions, messages and consumer groups; policies and their keys stay.
@@ -191,6 +196,10 @@ class Hub:
 
     def close(self) -> None:
         """Close the store. Again does nothing."""
+        try:
+            self.identities.keep_activity()
+        except StoreUnavailable as error:
+            log.warning("who was heard of last could not be kept: %s", error)
         self.store.close()
 
 

@@ -84,11 +84,15 @@ class Identity:
 
 @dataclass(slots=True)
 class Presence:
-    """Whether an identity is connected, since when, and when it was last heard of (s since 1970)."""
+    """Whether an identity is connected, since when, and when it was last heard of (s since 1970).
+
+    `kept`: the activity that is stored; what came since would not outlive the process.
+    """
 
     connected: bool
-    updated: float
+    updated: float | None
     activity: float
+    kept: float | None = None
 
 
 class Identities:
@@ -357,8 +361,33 @@ class Identities:
                 "UPDATE identity SET state_updated = ?, last_activity = ? WHERE device = ? AND module = ?",
                 (presence.updated, presence.activity, device, module),
             )
+        presence.kept = presence.activity
         for tell in self.on_presence:
             tell(device, module, False)
+
+    def heard(self, device: str, module: str) -> None:
+        """Note that it has sent or received something, over a connection of its own or by a request."""
+        presence = self._presence.get((device, module))
+        if presence is None:
+            identity = self.find(device, module)
+            if identity is None:
+                return
+            presence = Presence(False, identity.state_updated, 0.0, identity.last_activity)
+            self._presence[(device, module)] = presence
+        presence.activity = self._clock.now()
+
+    def keep_activity(self) -> None:
+        """Store who was heard of when; what is not stored is forgotten when the process dies."""
+        due = [(key, each) for key, each in self._presence.items() if each.activity != each.kept]
+        if not due:
+            return
+        with self._store.transaction() as db:
+            db.executemany(
+                "UPDATE identity SET last_activity = ? WHERE device = ? AND module = ?",
+                [(presence.activity, *key) for key, presence in due],
+            )
+        for _, presence in due:
+            presence.kept = presence.activity
 
     def clear_presence(self) -> None:
         """Forget who is connected (all identities are gone)."""

@@ -30,6 +30,7 @@ REPLAY_WINDOW_MS = 60_000
 REPLAY_MESSAGES = 32_767
 REPLAY_ROWS = 20_000
 EPOCHS_KNOWN = 20_000
+SOURCES_KNOWN = 20_000
 
 Done = Callable[[StoreUnavailable | None], None]
 
@@ -143,9 +144,16 @@ class Log:
                 key,
             ).fetchone()
         number = int(row[0])
+        self._know(number, source)
+        return number
+
+    def _know(self, number: int, source: Source) -> None:
+        """Remember a source; all are in the store, so a memory that is full may be emptied."""
+        if len(self._sources_by_id) >= SOURCES_KNOWN:
+            self._sources.clear()
+            self._sources_by_id.clear()
         self._sources[source] = number
         self._sources_by_id[number] = source
-        return number
 
     def append(
         self,
@@ -253,7 +261,7 @@ class Log:
                 "SELECT device, module, generation_id, auth_method FROM source WHERE id = ?", (number,)
             ).fetchone()
             known = Source(*row)
-            self._sources_by_id[number] = known
+            self._know(number, known)
         return known
 
     def first_seq_enqueued(self, partition: int, ms: int, *, after: bool = True) -> int:

@@ -31,6 +31,7 @@ def handle(front: MqttFront, device: str, module: str, topic: bytes, body: bytes
     """Serve one request; raises `ProtocolViolation` for a topic that is none (the connection is closed then)."""
     request = parse_device_topic(topic)
     hub = front.hub
+    hub.identities.heard(device, module)
     match request:
         case TwinGet():
             _answer(front, request.request_id, lambda: (200, hub.twins.for_device(device, module), None))

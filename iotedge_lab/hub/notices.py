@@ -153,7 +153,6 @@ class Notices:
         }
         if identity.module:
             properties["moduleId"] = identity.module
-        source = self._log.source_id(Source(identity.device, identity.module, identity.generation_id, ""))
         raw = encode_hub_event(system, properties, json.dumps(body).encode())
 
         def done(error: StoreUnavailable | None) -> None:
@@ -161,4 +160,9 @@ class Notices:
                 log.warning("a %s event of %s is lost: %s", operation, identity.device, error)
 
         partition = self._log.partition_of(identity.device)
-        self._log.append(partition, source, raw, 1, done, form=HUB_EVENT)
+        try:
+            source = self._log.source_id(Source(identity.device, identity.module, identity.generation_id, ""))
+        except StoreUnavailable as error:  # what it tells of is done all the same
+            done(error)
+        else:
+            self._log.append(partition, source, raw, 1, done, form=HUB_EVENT)

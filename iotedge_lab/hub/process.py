@@ -13,12 +13,11 @@ import os
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
-from aiohttp import web
-
 from iotedge_lab import __version__
 from iotedge_lab.errors import EnvironmentProblem, LabError
 from iotedge_lab.hub.amqp_front import AmqpFront
 from iotedge_lab.hub.http_front import make_app
+from iotedge_lab.hub.http_server import HttpServer
 from iotedge_lab.hub.hub import Hub, HubSettings
 from iotedge_lab.hub.mqtt_front import MqttFront
 from iotedge_lab.hub.names import AMQP_PORT, HUB_NAME, PLAIN_AMQP_PORT
@@ -103,13 +102,12 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
             loop.call_soon,
         )
         held.callback(hub.close)
-        runner = web.AppRunner(make_app(hub), access_log=None, handle_signals=False)
-        await runner.setup()
-        assert runner.server is not None
+        server = HttpServer(hub, make_app(hub))
+        await server.start()
         handlers = Handlers(
             mqtt=lambda info: MqttFront(hub, info),
             amqp=lambda info: AmqpFront(hub, info),
-            http=lambda _: runner.server(),  # type: ignore[misc] # asserted above
+            http=server,
         )
         context = authority.server_context()
         hub.devices.no_certificates = accept_any_certificate(context)
@@ -155,7 +153,7 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
             await listener.close()
             await proxy.close()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(runner.cleanup(), _GRACE)
+                await asyncio.wait_for(server.close(), _GRACE)
             hub.close()
 
 

@@ -292,7 +292,12 @@ def test_a_receiver_at_the_hubs_own_address_is_redirected(house, address, rest, 
     """`amqp:link:redirect` with the Event Hub's address, as IoT Hub tells clients that know its name alone."""
     consumer = Consumer(house)
     consumer.put_token(token=_token(house, path, "service"))
-    consumer.session.attach_receiver("r", source=Source(address=address))
+    link = consumer.session.attach_receiver("r", source=Source(address=address))
+    assert not [event for event in consumer.turn() if isinstance(event, LinkDetached)]
+    assert link.attached  # it is told once the link is open
+    link.grant(5)
+    consumer.turn()
+    house.hub.tick()
     [event] = [event for event in consumer.turn() if isinstance(event, LinkDetached)]
     assert str(event.error.condition) == "amqp:link:redirect"
     assert {str(name): value for name, value in event.error.info.items()} == {
@@ -301,6 +306,22 @@ def test_a_receiver_at_the_hubs_own_address_is_redirected(house, address, rest, 
         "port": 5671,
         "address": f"amqps://{HOST}:5671/{EVENTS_NAME}{rest}",
     }
+    house.hub.tick()
+    assert not consumer.transport.closed
+
+
+def test_a_client_that_leaves_before_it_is_redirected(house):
+    """Its detach is answered, and nothing more is said of that link."""
+    consumer = Consumer(house)
+    consumer.put_token()
+    consumer.put_token(token=_token(house, ""))
+    link = consumer.session.attach_receiver("r", source=Source(address="messages/events"))
+    consumer.turn()
+    link.detach()
+    [event] = [event for event in consumer.turn() if isinstance(event, LinkDetached)]
+    assert event.error is None
+    house.hub.tick()
+    assert consumer.turn() == []
     assert not consumer.transport.closed
 
 

@@ -3,6 +3,8 @@
 import itertools
 
 import pytest
+from azure.iot.hub.models import ExportImportDevice
+from azure.iot.hub.protocol.models import DeviceCapabilities, PropertyContainer
 from hub_clients import some_key
 from msrest.exceptions import HttpOperationError
 
@@ -169,6 +171,105 @@ def test_a_disabled_or_deleted_device_is_cut(sdk, registry, name):
     client.connect()
     registry.update_device_with_sas(name, device.etag, keys.primary_key, keys.secondary_key, "disabled")
     assert registry.get_device(name).connection_state == "Disconnected"
+
+
+def test_edge_devices_and_parents(registry, name):
+    """An edge device has its two modules and a scope; a leaf made with parent_scopes lies in it."""
+    edge = registry.create_device_with_sas(name, "", "", "enabled", iot_edge=True)
+    assert edge.capabilities.iot_edge
+    assert edge.device_scope == f"ms-azure-iot-edge://{name}-{edge.generation_id}"
+    modules = registry.get_modules(name)
+    assert [module.module_id for module in modules] == ["$edgeAgent", "$edgeHub"]
+    assert all(module.authentication.symmetric_key.primary_key for module in modules)
+    assert registry.get_module_twin(name, "$edgeAgent").properties.desired["$version"] == 1
+    leaf = registry.create_device_with_sas(
+        f"{name}-leaf", "", "", "enabled", parent_scopes=[edge.device_scope]
+    )
+    assert (leaf.device_scope, leaf.parent_scopes) == (edge.device_scope, [edge.device_scope])
+    below = registry.create_device_with_sas(
+        f"{name}-below", "", "", "enabled", iot_edge=True, parent_scopes=[edge.device_scope]
+    )
+    assert below.parent_scopes == [edge.device_scope]
+    assert below.device_scope.startswith(f"ms-azure-iot-edge://{name}-below-")
+
+
+def _import(device, mode, **more):
+    return ExportImportDevice(id=device, import_mode=mode, **more)
+
+
+def test_bulk(registry, name):
+    """create, update, updateTwin and delete of many in one call, each entry by itself."""
+    edge = DeviceCapabilities(iot_edge=True)
+    made = registry.bulk_create_or_update_devices(
+        [
+            _import(
+                f"{name}-a", "create", tags={"hall": 3}, properties=PropertyContainer(desired={"pace": 2})
+            ),
+            _import(f"{name}-b", "createOrUpdate", status="disabled", status_reason="resting"),
+            _import(f"{name}-c", "create", capabilities=edge),
+        ]
+    )
+    assert (made.is_successful, made.errors) == (True, [])
+    twin = registry.get_twin(f"{name}-a")
+    assert (twin.tags, twin.properties.desired["pace"]) == ({"hall": 3}, 2)
+    assert registry.get_device(f"{name}-b").status_reason == "resting"
+    assert len(registry.get_modules(f"{name}-c")) == 2
+    etag = registry.get_device(f"{name}-b").etag
+    changed = registry.bulk_create_or_update_devices(
+        [
+            _import(f"{name}-a", "updateTwin", tags={"hall": 4}),
+            _import(f"{name}-b", "updateIfMatchETag", e_tag=etag, status="enabled"),
+            _import(f"{name}-c", "delete"),
+        ]
+    )
+    assert changed.is_successful
+    assert registry.get_twin(f"{name}-a").tags == {"hall": 4}
+    assert registry.get_device(f"{name}-b").status == "enabled"
+    assert _status(registry.get_device, f"{name}-c") == (404, "DeviceNotFound")
+
+
+def test_bulk_tells_each_error(registry, name):
+    """isSuccessful is false, each entry that failed is listed with its code, and the others are done."""
+    registry.create_device_with_sas(name, "", "", "enabled")
+    result = registry.bulk_create_or_update_devices(
+        [
+            _import(name, "create"),
+            _import(f"{name}-none", "update", status="disabled"),
+            _import("no spaces", "create"),
+            _import(name, "updateIfMatchETag", e_tag="b2xk", status="disabled"),
+            _import(name, "updateIfMatchETag", status="disabled"),
+            _import(f"{name}-none", "delete"),
+            _import(f"{name}-none", "updateTwin", tags={"a": 1}),
+            _import(name, "updateTwin", tags={"a.b": 1}),
+            _import(f"{name}-good", "create"),
+        ]
+    )
+    assert result.is_successful is False
+    assert [(error.device_id, error.error_code) for error in result.errors] == [
+        (name, "DeviceAlreadyExists"),
+        (f"{name}-none", "DeviceNotFound"),
+        ("no spaces", "ArgumentInvalid"),
+        (name, "PreconditionFailed"),
+        (name, "ArgumentInvalid"),
+        (f"{name}-none", "DeviceNotFound"),
+        (f"{name}-none", "DeviceNotFound"),
+        (name, "ArgumentInvalid"),
+    ]
+    assert all(error.error_status for error in result.errors)
+    assert registry.get_device(name).status == "enabled"
+    assert registry.get_device(f"{name}-good").status == "enabled"
+
+
+def test_bulk_cuts_who_may_not_stay(sdk, registry, name):
+    """A device that is disabled or deleted by a bulk call is disconnected at once."""
+    for mode, more in (("update", {"status": "disabled"}), ("delete", {})):
+        device = f"{name}-{mode}"
+        registry.create_device_with_sas(device, "", "", "enabled")
+        client = sdk(device, connection_retry=False)
+        client.connect()
+        before = registry.get_service_statistics().connected_device_count
+        assert registry.bulk_create_or_update_devices([_import(device, mode, **more)]).is_successful
+        assert registry.get_service_statistics().connected_device_count == before - 1
 
 
 def test_statistics(registry, name):

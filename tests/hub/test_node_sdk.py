@@ -306,6 +306,21 @@ def test_the_endpoint_over_tls(node, lab, device, connected):
         node.call("stopConsuming", name="tls")
 
 
+def test_the_endpoint_is_found_from_the_hubs_name(node, lab, device, connected):
+    """The vendor's sample: `amqp:link:redirect` at the hub's own address gives the Event Hub's connection string."""
+    string = node.call("endpoint", connectionString=_service_string(lab))
+    assert f"sb://{lab.hostname}/;EntityPath={lab.events_name};" in string
+    node.call("send", name=connected(device), body="found")
+    node.call("consume", name="found", connectionString=string)
+    try:
+        node.wait("found", "event", matches=_of(device, "found"))
+    finally:
+        node.call("stopConsuming", name="found")
+    wrong = _service_string(lab).replace("SharedAccessKeyName=iothubowner", "SharedAccessKeyName=device")
+    with pytest.raises(NodeError):
+        node.call("endpoint", connectionString=wrong)
+
+
 def test_the_endpoints_description(node, lab, events):
     """$management tells Node the hub's name and each partition's state."""
     told = node.call("partitions", name=events)

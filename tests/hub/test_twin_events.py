@@ -200,7 +200,8 @@ def test_connections(house, told):
     }
 
 
-def test_a_full_disk_does_not_break_the_change(house, monkeypatch, caplog):
+@pytest.mark.parametrize("where", ["write", "source_id"])
+def test_a_full_disk_does_not_break_the_change(house, monkeypatch, caplog, where):
     """The twin was changed; that the event is lost is said in the log."""
     house.register("d")
     house.hub.notices.change(ALL)
@@ -209,7 +210,7 @@ def test_a_full_disk_does_not_break_the_change(house, monkeypatch, caplog):
     def full(_):
         raise StoreUnavailable("the disk is full")
 
-    monkeypatch.setattr(house.hub.log, "write", full)
+    monkeypatch.setattr(house.hub.log, where, full)
     house.hub.twins.patch("d", "", {"tags": {"a": 2}}, None)
     assert house.hub.twins.get("d")[1].tags == {"a": 2}
     assert "the disk is full" in caplog.text

@@ -542,6 +542,9 @@ def test_authorities_as_plain_pem(lab, ca):
     keys = lab._told.keys
     assert put(authority("Plain").pem, keys["iothubowner"], "iothubowner") == 200
     assert put("hello", keys["iothubowner"], "iothubowner") == 400
+    pem = authority("In pieces").pem.encode()
+    pieces = (pem[start : start + 100] for start in range(0, len(pem), 100))
+    assert put(pieces, keys["iothubowner"], "iothubowner") == 200
     for name in ("service", "registryReadWrite", "device", "registryRead"):
         assert put(authority("Plain").pem, keys[name], name) == 401
     lab.rest().call("DELETE", "/lab/certificates/plain")
