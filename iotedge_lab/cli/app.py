@@ -97,12 +97,11 @@ def target_lab(state_dir: Path | None) -> Lab:
     Without `--state`, an `IOTHUB_CONNECTION_STRING` that leads beyond this machine names a hub on Azure. All else
     is the local hub of the state folder, as for `Lab.open`.
     """
-    from iotedge_lab.lab import Lab
-    from iotedge_lab.serve.addresses import is_loopback
-    from iotedge_lab.wire.connection_string import ConnectionString
+    from iotedge_lab.hub.state import StateFolder
+    from iotedge_lab.lab import Lab, is_local
 
     asked = os.environ.get(SERVICE_VARIABLE)
-    if state_dir is None and asked and not is_loopback(ConnectionString.parse(asked).host):
+    if state_dir is None and asked and not is_local(asked, StateFolder().read()):
         return Lab.open()  # attaches by the connection string, and starts nothing
     return local_lab(state_dir)
 

@@ -14,7 +14,7 @@ from iotedge_lab.clock import Clock, SystemClock
 from iotedge_lab.doctor.probe import probe
 from iotedge_lab.errors import UsageError
 from iotedge_lab.hub.state import HubFile, StateFolder, default_folder, file_system
-from iotedge_lab.serve.addresses import is_loopback
+from iotedge_lab.lab import is_local
 from iotedge_lab.wire.connection_string import ConnectionString
 
 if TYPE_CHECKING:
@@ -149,8 +149,10 @@ class Situation:
 
     def aims_elsewhere(self) -> bool:
         """Whether IOTHUB_CONNECTION_STRING names a hub beyond this machine."""
-        host = self.service_host()
-        return host is not None and not is_loopback(host.partition(":")[0])
+        try:
+            return not is_local(self.environ[SERVICE_VARIABLE], self.told)
+        except (KeyError, UsageError):
+            return False
 
 
 def _ports() -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 from iotedge_lab.doctor.finding import Finding, fail, ok, warn
 from iotedge_lab.doctor.situation import EVENTS_VARIABLE, SERVICE_VARIABLE, Situation
 from iotedge_lab.errors import ConnectionStringError
+from iotedge_lab.lab import AZURE_NAME
 from iotedge_lab.serve.addresses import is_loopback, who_listens
 from iotedge_lab.wire.connection_string import ConnectionString
 
@@ -54,7 +55,7 @@ def check_service_string(here: Situation) -> Iterator[Finding]:
             here.set_variables(),
         )
         return
-    if not is_loopback(parsed.host):
+    if here.aims_elsewhere():
         yield ok(
             name,
             f"it names {parsed.host}: workbooks and commands use that hub, not the local one "
@@ -68,7 +69,7 @@ def check_service_string(here: Situation) -> Iterator[Finding]:
             here.set_variables(),
         )
         return
-    known = {here.told.hostname, f"{here.told.hostname}:{here.told.https_port}"}
+    known = {here.told.hostname, f"{here.told.hostname}:{here.told.https_port}", AZURE_NAME}
     if parsed.host_name.lower() not in known:
         yield fail(
             name,

@@ -411,6 +411,8 @@ def test_a_clock_that_was_set_back(well):
         (string("127.0.0.77:9443"), Level.FAIL, "of another lab"),
         (string(key="b2xk"), Level.FAIL, "401"),
         (string("127.0.0.77"), Level.OK, "names this hub"),
+        (string("lab.azure-devices.net"), Level.OK, "names this hub"),
+        (string("lab.azure-devices.net", key="b2xk"), Level.OK, "use that hub"),
         (string("contoso.azure-devices.net"), Level.OK, "use that hub"),
     ],
 )

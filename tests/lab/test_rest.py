@@ -219,9 +219,7 @@ def cloud(azure, string, authority, monkeypatch, tmp_path):
     """A `Lab` on the tiny server, as if that were Azure."""
     monkeypatch.setenv(SERVICE_VARIABLE, string)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle_file))
-    monkeypatch.setattr(
-        "iotedge_lab.lab._is_loopback", lambda _: False
-    )  # it listens on loopback, as all here
+    monkeypatch.setattr("iotedge_lab.lab.is_local", lambda *_: False)  # it listens on loopback, as all here
     with Lab.open(tmp_path / "state") as lab:
         assert not lab.is_local
         yield lab
