@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import psutil
 
 from iotedge_lab import errors, launch
+from iotedge_lab.edge.agent.report import UNKNOWN
 from iotedge_lab.edge.runtime.client import ControlClient, edge_path
 from iotedge_lab.edge.runtime.place import RuntimeFile, RuntimeFolder, to_json
 from iotedge_lab.errors import EnvironmentProblem, HubFailed, HubNotRunning, UsageError
@@ -170,6 +171,11 @@ class EdgeStatus:
         return bool(self.raw["connected"])
 
     @property
+    def deployment(self) -> int:
+        """`lastDesiredStatus`: 200 applied, 417 nothing deployed, 400 and more: refused; 406: nothing read yet."""
+        return int(self.raw["desiredStatus"]["code"])
+
+    @property
     def waiting(self) -> int:
         """How many messages lie in its queues."""
         return int(self.raw["waiting"])
@@ -202,8 +208,7 @@ class EdgeStatus:
         link = (
             "connected to the hub" if self.connected else (self.raw["trouble"] or "not connected to the hub")
         )
-        code = self.raw["desiredStatus"]["code"]
-        return f"{link}; deployment {code}; {self.waiting} messages waiting"
+        return f"{link}; deployment {self.deployment}; {self.waiting} messages waiting"
 
     def __repr__(self) -> str:
         widths = [max(len(row[at]) for row in (_HEAD, *self.rows)) for at in range(len(_HEAD))]
@@ -331,8 +336,12 @@ class Edge:
         return self.wait_until(met, f"running {', '.join(modules)}", timeout=timeout)
 
     def wait_until_connected(self, *, timeout: float = 60.0) -> EdgeStatus:
-        """Wait until it is connected to the hub."""
-        return self.wait_until(lambda status: status.connected, "the connection to the hub", timeout=timeout)
+        """Wait until it is connected to the hub, and has read what is desired of it."""
+
+        def met(status: EdgeStatus) -> bool:
+            return status.connected and status.deployment != UNKNOWN
+
+        return self.wait_until(met, "the connection to the hub", timeout=timeout)
 
     def wait_until_delivered(self, *, timeout: float = 60.0) -> EdgeStatus:
         """Wait until its queues are empty."""

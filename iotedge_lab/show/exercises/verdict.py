@@ -67,9 +67,11 @@ class Verdict:
 
     def _repr_html_(self) -> str:
         bar = f"border-left:4px solid {_COLOURS[self.word]};padding:4px 10px"
-        return (
-            f'<div style="{bar}"><b>{_SIGNS[self.word]} {self.word.value}:</b> {html.escape(self.text)}</div>'
-        )
+        sentence, _, picture = self.text.partition("\n")  # such as a route with a caret under the slip
+        shown = f"<b>{_SIGNS[self.word]} {self.word.value}:</b> {html.escape(sentence)}"
+        if picture:
+            shown += f'<pre style="margin:4px 0 0">{html.escape(picture)}</pre>'
+        return f'<div style="{bar}">{shown}</div>'
 
 
 def check(judge: Callable[P, str]) -> Callable[P, Verdict]:

@@ -68,7 +68,7 @@ _CONNECTIONS = frozenset({"IOTHUB_CONNECTION_STRING", "EVENTHUB_CONNECTION_STRIN
 
 @contextmanager
 def isolated_lab(folder: Path) -> Iterator[dict[str, str]]:
-    """The environment above; at the end the hub that a notebook has left running in it is stopped."""
+    """The environment above; at the end what a notebook has left running in it is stopped."""
     environment = isolated_environment(folder)
     try:
         yield environment
@@ -93,12 +93,16 @@ def start_lab_apart(state: Path) -> None:
 
 
 def stop_lab(state: Path) -> None:
-    """Stop the hub that runs on this state folder, if one does."""
+    """Stop the hub that runs on this state folder, and the edge devices, if there are any."""
     if not state.exists():  # no cell has opened a lab
         return
     from iotedge_lab import launch
+    from iotedge_lab.edges import Runtime
     from iotedge_lab.hub.state import StateFolder
 
+    runtime = Runtime.find(state)
+    if runtime is not None:
+        runtime.stop()
     folder = StateFolder(state)
     if (told := folder.read()) is not None:
         launch.stop(folder, told)
