@@ -9,10 +9,26 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import absorb, drain, edge, fleet, machine, memory, report, sdk, service, startup
+from benchmarks import (
+    absorb,
+    can_codec,
+    car_drive,
+    drain,
+    edge,
+    fleet,
+    machine,
+    memory,
+    report,
+    sdk,
+    service,
+    startup,
+)
 from benchmarks.setting import ROOT, Row, Setting
 
-ALL = {module.NAME: module for module in (absorb, sdk, drain, service, fleet, edge, startup, memory)}
+ALL = {
+    module.NAME: module
+    for module in (absorb, sdk, drain, service, car_drive, can_codec, fleet, edge, startup, memory)
+}
 
 
 def _say(text: str) -> None:

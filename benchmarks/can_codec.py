@@ -1,4 +1,4 @@
-"""Encoding and decoding a drive's CAN frames, beside cantools alone: python benchmarks/can_codec.py [--quick]
+"""Encoding and decoding a drive's CAN frames, beside cantools alone: `python -m benchmarks can`.
 
 cantools alone: `Message.encode` of values that are at hand and `Database.decode_message`, as its documentation shows
 them. Ours does more: from rows to frames at their cycle times, with all values between the rows worked out, and from
@@ -8,13 +8,13 @@ ratio is the median of the rounds' own.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from itertools import islice
 from statistics import median
 from typing import TYPE_CHECKING
 
+from benchmarks.setting import Row
 from iotedge_lab.car import drives
 from iotedge_lab.car.can import database
 from iotedge_lab.car.can.codec import layouts
@@ -24,6 +24,10 @@ from iotedge_lab.car.can.reader import Reader
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from benchmarks.setting import Setting
+
+NAME = "can"
+TITLE = "The car's CAN frames, beside cantools alone"
 LEAST = 0.8
 
 
@@ -35,19 +39,25 @@ def timed(work: Callable[[], object]) -> float:
 
 def compared(
     what: str, count: int, rounds: int, ours: Callable[[], object], theirs: Callable[[], object]
-) -> tuple[str, bool]:
-    """One line of the table, and whether it meets the target."""
+) -> Row:
+    """One line of the report: a rate of ours, and what it is of cantools'."""
     pairs = [(timed(ours), timed(theirs)) for _ in range(rounds)]
     ratio = median(other / own for own, other in pairs)
-    rates = [count / median(column) for column in zip(*pairs, strict=True)]
-    line = f"| {what} | {rates[0]:,.0f} | {rates[1]:,.0f} | {ratio:.2f} | >= {LEAST} |"
-    return line, ratio >= LEAST
+    rate, beside = (count / median(column) for column in zip(*pairs, strict=True))
+    return Row(
+        what,
+        rate,
+        "frames/s",
+        target=f">= {LEAST:g} of cantools",
+        met=ratio >= LEAST,
+        note=f"{ratio:.2f} of cantools, which made {beside:,.0f}; {rounds} rounds by turns",
+    )
 
 
-def main() -> int:
-    quick = "--quick" in sys.argv[1:]
-    rounds = 3 if quick else 7
-    rows = list(islice(drives.rows(drives.drive_path("city-01")), 201 if quick else 1201))
+def run(setting: Setting, say: Callable[[str], None]) -> list[Row]:
+    """Six races; AssertionError unless both sides make the same bytes and the same values."""
+    rounds = setting.count(7, 3)
+    rows = list(islice(drives.rows(drives.drive_path("city-01")), setting.count(1201, 201)))
     car = database.load()
     sent = list(frames(rows, car))
     known = layouts(car)
@@ -97,23 +107,13 @@ def main() -> int:
             pass
 
     races = (
-        ("codec: encode", pack, encode_theirs),
-        ("codec: decode", unpack, decode_theirs),
-        ("rows to frames, whole", drive, encode_theirs),
-        ("the same, cantools with strict=False", drive, encode_unchecked),
-        ("frames to rows at 1 Hz, whole", read, decode_theirs),
-        ("the same, cantools without value names", read, decode_numbers),
+        ("Codec: encode", pack, encode_theirs),
+        ("Codec: decode", unpack, decode_theirs),
+        ("Rows to frames, whole", drive, encode_theirs),
+        ("Rows to frames, cantools with strict=False", drive, encode_unchecked),
+        ("Frames to rows at 1 Hz, whole", read, decode_theirs),
+        ("Frames to rows at 1 Hz, cantools without value names", read, decode_numbers),
     )
-    print(f"{len(sent):,} frames of {rows[-1].seconds:g} s of driving, {rounds} rounds")
-    print("| frames a second | ours | cantools | ratio | target |")
-    print("|---|---|---|---|---|")
-    met = True
-    for what, ours, theirs in races:
-        line, good = compared(what, len(sent), rounds, ours, theirs)
-        print(line)
-        met &= good
-    return 0 if met else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    results = [compared(what, len(sent), rounds, ours, theirs) for what, ours, theirs in races]
+    say(f"{len(sent):,} frames of {rows[-1].seconds:g} s of driving")
+    return results
