@@ -12,20 +12,19 @@ own, and mean nothing to a later connection.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from iotedge_lab.edge.errors import UpstreamAway
+from iotedge_lab.edge.upstream.inbox import Inbox
 from iotedge_lab.edge.upstream.keeper import Hooks, Keeper
 from iotedge_lab.edge.upstream.listener import LinkListener, LinkStatus
 from iotedge_lab.edge.upstream.patience import Patience
-from iotedge_lab.edge.upstream.receipts import Receipts
 from iotedge_lab.edge.upstream.subscriptions import Subscriptions, Topic
 from iotedge_lab.edge.upstream.telemetry import Telemetry
 from iotedge_lab.edge.upstream.twin_requests import TwinRequests, read_twin, read_version, write_patch
-from iotedge_lab.errors import ArgumentInvalid, ProtocolViolation, UsageError
+from iotedge_lab.errors import ArgumentInvalid, UsageError
 from iotedge_lab.wire import topics
 from iotedge_lab.wire.mqtt.packets import PubAcks, Publish, PublishRun, SubAck
 from iotedge_lab.wire.mqtt.runs import iter_publishes
@@ -91,9 +90,7 @@ class CloudLink:
         self._telemetry = Telemetry(identity, window, window_bytes)
         self._subscriptions = Subscriptions(identity)
         self._twin = TwinRequests()
-        self._receipts = Receipts()
-        self._unheard: dict[int, tuple[str, bytes]] = {}  # messages that came while nobody listened to them
-        self._called: set[str] = set()  # methods of this connection that are not answered
+        self._inbox = Inbox(identity.name, listener, self._twin, self._tell)
         self._change = (
             asyncio.Event()
         )  # replaced by another whenever something that is waited for has changed
@@ -135,6 +132,17 @@ class CloudLink:
         while not self.connected:
             if self._keeper.closing:
                 raise self._away("its link was closed")
+            await self._changed()
+
+    @property
+    def is_beginning(self) -> bool:
+        """Whether its first attempt to connect is still under way."""
+        keeper = self._keeper
+        return not (keeper.connections or keeper.trouble or keeper.closing)
+
+    async def wait_begun(self) -> None:
+        """Until its first attempt to connect has come to something, or to nothing."""
+        while self.is_beginning:
             await self._changed()
 
     # -- its life --------------------------------------------------------------------------------------
@@ -250,10 +258,7 @@ class CloudLink:
                 f"{self.identity.name!r} is a module, and cloud-to-device messages are for devices."
             )
         self._listen(Topic.COMMANDS, on)
-        if on:
-            unheard, self._unheard = self._unheard, {}
-            for receipt, (bag, body) in unheard.items():
-                self._tell(self._listener.command, bag, body, receipt)
+        self._inbox.listen(on)
 
     async def wait_listening(self) -> None:
         """Until the hub has confirmed what is listened to.
@@ -290,9 +295,8 @@ class CloudLink:
         """
         if len(body) > _ANSWER_LIMIT:
             raise ArgumentInvalid(f"the answer has {len(body):,} bytes, and {_ANSWER_LIMIT:,} is the most.")
-        if request_id not in self._called or not self.connected:
+        if not self.connected or not self._inbox.answered(request_id):
             return False
-        self._called.discard(request_id)
         self._publish(topics.method_response_topic(status, request_id), body)
         return True
 
@@ -301,14 +305,14 @@ class CloudLink:
 
         Done while there is no connection, it is acknowledged when the hub sends it again.
         """
-        known = self._receipts.done(receipt)
+        known = self._inbox.receipts.done(receipt)
         self._write_acks()
         return known
 
     def _write_acks(self) -> None:
         link = self._keeper.link
         if link is not None:
-            link.write_soon(self._receipts.acks())
+            link.write_soon(self._inbox.receipts.acks())
 
     # -- what comes from the hub -----------------------------------------------------------------------
 
@@ -318,10 +322,10 @@ class CloudLink:
                 self._acknowledged(event.packet_ids)
             case PublishRun():
                 for topic, body, packet_id in iter_publishes(event.raw):
-                    self._came(topic, body, packet_id, dup=False)
+                    self._inbox.came(topic, body, packet_id, dup=False)
                 self._write_acks()
             case Publish():
-                self._came(event.topic.encode(), event.payload, event.packet_id, dup=event.dup)
+                self._inbox.came(event.topic.encode(), event.payload, event.packet_id, dup=event.dup)
                 self._write_acks()
             case SubAck():
                 for denied in self._subscriptions.confirmed(event.packet_id, event.codes):
@@ -329,49 +333,6 @@ class CloudLink:
                 self._announce()
             case _:  # UNSUBACK needs nothing; PINGRESP: being heard is all that it is for
                 pass
-
-    def _came(self, topic: bytes, body: bytes, packet_id: int, *, dup: bool) -> None:
-        receipt, done_before = self._receipts.came(packet_id, topic, body, dup=dup)
-        try:
-            parsed: topics.HubTopic | None = topics.parse_hub_topic(topic)
-        except ProtocolViolation as error:
-            log.warning("%s: passed over what the hub sent: %s", self.identity.name, error)
-            parsed = None
-        if isinstance(parsed, topics.CloudMessage):
-            if not done_before:
-                self._command(topic, body, receipt)
-            return
-        self._receipts.done(receipt)  # only a message to the device waits for more than having come
-        match parsed:
-            case topics.TwinResponse():
-                self._twin.answered(parsed, body)
-            case topics.DesiredPatch():
-                self._desired(body)
-            case topics.MethodCall():
-                self._called.add(parsed.request_id)
-                self._tell(self._listener.method, parsed.name, parsed.request_id, body)
-            case _:  # inputs are an edge hub's, and no IoT Hub has them
-                pass
-
-    def _command(self, topic: bytes, body: bytes, receipt: int) -> None:
-        bag = topic.decode().split("/", 4)[4:]
-        told = (bag[0] if bag else "", body)
-        if Topic.COMMANDS in self._subscriptions.wanted:
-            self._tell(self._listener.command, *told, receipt)
-        else:  # from the session of before: kept, for the hub does not send it again on this connection
-            self._unheard[receipt] = told
-
-    def _desired(self, body: bytes) -> None:
-        try:
-            patch = json.loads(body)
-        except (ValueError, RecursionError):
-            patch = None
-        if isinstance(patch, dict):
-            self._tell(self._listener.desired, patch)
-        else:
-            log.warning(
-                "%s: passed over a change of desired properties that is no JSON object", self.identity.name
-            )
 
     def _admitted(self, link: MqttLink, answer: ConnAck) -> None:
         link.write(self._subscriptions.connected(self._client, present=answer.session_present))
@@ -381,15 +342,13 @@ class CloudLink:
 
     def _lost(self, reason: str) -> None:
         self._subscriptions.lost()
-        self._receipts.lost()
-        self._unheard.clear()
-        self._called.clear()
+        self._inbox.lost()
         self._twin.lost(reason)
         self._announce()
         self._tell(self._listener.disconnected, reason)
 
     def _quiet(self) -> bool:
-        return not (self._client.in_flight or len(self._twin) or len(self._receipts) or self._called)
+        return not (self._client.in_flight or len(self._twin)) and self._inbox.quiet
 
     # -- inside ----------------------------------------------------------------------------------------
 

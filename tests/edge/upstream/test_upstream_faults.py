@@ -168,6 +168,21 @@ async def test_keys_and_tokens_are_in_no_log(fake, caplog):
         assert secret not in repr(link) + repr(link.status()) + repr(recorder.told)
 
 
+async def test_the_first_attempt(fake):
+    """Whether it is still under way can be asked, and waited for: until it came to something, or to nothing."""
+    link, _ = fake.link()
+    assert link.is_beginning
+    begun = asyncio.create_task(link.wait_begun())
+    await (await fake.peer()).accept()
+    await begun
+    assert link.connected
+    link, _ = fake.link(cloud=replace(fake.cloud, mqtt_port=1))
+    await link.wait_begun()
+    assert not link.connected
+    await link.close()
+    assert not link.is_beginning
+
+
 # -- what is in flight ---------------------------------------------------------------------------------
 
 
