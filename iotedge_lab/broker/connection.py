@@ -45,7 +45,7 @@ from iotedge_lab.wire.topics import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from iotedge_lab.broker.sessions import Session, Sessions
     from iotedge_lab.clock import Clock
@@ -57,7 +57,9 @@ MESSAGE_LIMIT: Final = 256 * 1024
 LINGER: Final = 10.0  # s that a closed connection has to read the last words; then it is cut
 REQUEST_PREFIX: Final = b"$iothub/"
 _PACKET_LIMIT: Final = MESSAGE_LIMIT + 64 * 1024  # the topic, with its properties, comes on top
-_TOPICS_KEPT: Final = 512
+_TOPICS_KEPT: Final = 64  # and none that is long: many connections remember them
+_TOPIC_KEPT_SIZE: Final = 512
+_LONGEST_SILENCE: Final = 1767.0  # s; "IoT Hub limits the maximum server-side timeout to 29.45 minutes"
 _CONNECT_SECONDS: Final = 10.0
 A_METHOD: Final = "$iothub/methods/POST/name/?$rid=1"
 """Stands for any method call: is the client subscribed to them?"""
@@ -167,7 +169,11 @@ class MqttConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
         self._heard = self._broker.clock.monotonic()
-        for event in self._wire.receive(data):
+        self.handle(self._wire.receive(data))
+
+    def handle(self, events: Iterable[object]) -> None:
+        """Do what the client has sent, until the connection ends."""
+        for event in events:
             if self._transport is None:
                 return
             try:
@@ -260,9 +266,12 @@ class MqttConnection(asyncio.Protocol):
             if monotonic - since > LINGER:
                 transport.abort()
         elif self._keep_alive and monotonic - self._heard > self._keep_alive:
-            self.drop("nothing was heard for 1.5 times the keep-alive (MQTT 3.1.1, 3.1.2.10)")
+            self.drop(
+                f"nothing was heard for {self._keep_alive:g} s: 1.5 times the keep-alive (MQTT 3.1.1, 3.1.2.10), or "
+                "the most that IoT Hub allows"
+            )
         elif self._admitted is not None and self._admitted.expiry is not None and now > self._admitted.expiry:
-            self.drop("its SAS token has expired")
+            self.drop("its SAS token has expired (401003 IotHubUnauthorized)")
         elif self._admitted is None and monotonic - self._opened > _CONNECT_SECONDS:
             self.drop("no CONNECT came within 10 s")
 
@@ -304,14 +313,17 @@ class MqttConnection(asyncio.Protocol):
                 self._refuse(ConnackCode.IDENTIFIER_REJECTED, "client id and user name differ")
                 return
             admitted = self.admit(name, packet)
+            self._session, present = self._broker.sessions.open(
+                admitted.device, admitted.module, self, clean=packet.clean_session
+            )
+        except StoreUnavailable as error:  # not its credentials' fault: an SDK tries this one again
+            self._refuse(ConnackCode.SERVER_UNAVAILABLE, str(error))
+            return
         except (ServiceError, ProtocolViolation) as error:
             self._refuse(ConnackCode.NOT_AUTHORIZED, str(error))
             return
-        self._session, present = self._broker.sessions.open(
-            admitted.device, admitted.module, self, clean=packet.clean_session
-        )
         self._admitted = admitted
-        self._keep_alive = packet.keep_alive * 1.5
+        self._keep_alive = min(packet.keep_alive * 1.5 or _LONGEST_SILENCE, _LONGEST_SILENCE)
         self._connack(ConnackCode.ACCEPTED, present=present)
         self.opened(self._session)
 
@@ -406,6 +418,8 @@ class MqttConnection(asyncio.Protocol):
         parsed = parse_telemetry(topic)
         if (parsed.device, parsed.module or "") != (session.device, session.module):
             raise ProtocolViolation(f"{self.name} published as {parsed.device}/{parsed.module or ''}")
+        if len(topic) > _TOPIC_KEPT_SIZE:
+            return
         if len(self._known_topics) >= _TOPICS_KEPT:
             self._known_topics.clear()
         self._known_topics.add(topic)

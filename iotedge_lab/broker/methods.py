@@ -49,7 +49,7 @@ class Call:
         name = body.get("methodName")
         if not isinstance(name, str) or not 0 < len(name) <= 100 or _SURROGATE.search(name):
             raise ArgumentInvalid("methodName is a text of 1 to 100 characters.")
-        payload = json.dumps(body.get("payload")).encode()
+        payload = _encoded(body.get("payload"))
         if len(payload) > PAYLOAD_LIMIT:
             raise ArgumentInvalid(f"the payload has {len(payload)} bytes, and {PAYLOAD_LIMIT} is the most.")
         return cls(
@@ -149,9 +149,20 @@ class Methods:
             finally:
                 if arrival in waiting:
                     waiting.remove(arrival)
+                if not waiting and self._arrivals.get((device, module)) is waiting:
+                    del self._arrivals[(device, module)]
         raise DeviceNotOnline(
             _offline(device, module, "is not connected, or not subscribed to direct methods")
         )
+
+
+def _encoded(payload: Any) -> bytes:
+    """Compact JSON in UTF-8: the limit counts what is meant, not how its sender escaped it."""
+    text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can name and UTF-8 cannot carry
+        return json.dumps(payload, separators=(",", ":")).encode()
 
 
 def _seconds(body: Mapping[str, Any], name: str, limits: tuple[int, int, int]) -> int:

@@ -86,7 +86,10 @@ class Sessions:
                 # What is unacknowledged goes over to the new connection; the older one may end after this.
                 outbox, older[0].outbox = older[0].outbox, Outbox()
                 outbox.disconnected()
-            older[1].drop("another connection of the same identity was opened")
+            older[1].drop(
+                "another connection of the same identity was opened (400027 "
+                "ConnectionForcefullyClosedOnNewConnection)"
+            )
         kept = self._store.load(device, module)
         if clean:
             if kept is not None:
@@ -135,6 +138,17 @@ class Sessions:
         """Drop the connection of a module, or (None) of a device and all its modules."""
         for key in [key for key in self._live if key[0] == device and module in (None, key[1])]:
             self._live.pop(key)[1].drop(reason)
+
+    def forget(self, device: str, module: str) -> None:
+        """The identity is gone: what its client had not acknowledged is nobody's."""
+        self._outboxes.pop((device, module), None)
+
+    def clear(self, reason: str) -> None:
+        """Drop every connection and forget what is unacknowledged: all identities are gone."""
+        live, self._live = self._live, {}
+        self._outboxes.clear()
+        for _, connection in live.values():
+            connection.drop(reason)
 
     def __len__(self) -> int:
         return len(self._live)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from iotedge_lab.broker.connection import LiveConnection
     from iotedge_lab.clock import Clock
     from iotedge_lab.hub.event_links import EventLink
+    from iotedge_lab.hub.identities import Identity
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class Hub:
         self._epoch = self._boot() << 32
         self.sessions = Sessions(_KeptSessions(self.store), self._next_epoch)
         self.twins.on_desired.append(self._tell_desired)
+        self.identities.on_deleting.append(self._forget_session)
         self.notices = Notices(
             self.store,
             clock,
@@ -117,6 +119,9 @@ class Hub:
         if connection is not None:
             told = json.dumps({**patch, "$version": version}).encode()
             connection.deliver(desired_patch_topic(version), told)
+
+    def _forget_session(self, identity: Identity) -> Callable[[], None]:
+        return lambda: self.sessions.forget(identity.device, identity.module)
 
     # -- consumer groups -------------------------------------------------------------------------------
 
@@ -173,6 +178,8 @@ class Hub:
         Sequence numbers go on from where they were, so that a consumer with a kept position misses nothing
         that comes after.
         """
+        self.store.flush()
+        self.sessions.clear("the hub was reset")
         self.close_connections("the hub was reset")
         self.log.clear()
         with self.store.transaction() as db:

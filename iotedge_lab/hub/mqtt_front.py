@@ -6,6 +6,7 @@ iot-mqtt-connect-to-iot-hub). What is the same at an edge hub is in `broker/conn
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from iotedge_lab.broker.connection import A_METHOD, Admitted, MqttConnection
@@ -34,7 +35,7 @@ class MqttFront(MqttConnection):
         self._presence: Presence | None = None
         self._partition = 0
         self._source = 0
-        self._replays: dict[int, tuple[bytes, bytes]] | None = None
+        self._replays: dict[int, bytes] | None = None  # packet id to digest
 
     # -- coming and going ------------------------------------------------------------------------------
 
@@ -108,8 +109,11 @@ class MqttFront(MqttConnection):
         self._store(raw, 1, acks, session.epoch if session.persistent else 0)
 
     def take_will(self, topic: bytes, body: bytes) -> None:
-        """Store it as any message."""
-        self._store(encode_publish(topic, body, qos=0), 1, b"", 0)
+        """Store it as any message, unless it is of an identity that is gone."""
+        if self._admitted is not None and self.hub.identities.find(
+            self._admitted.device, self._admitted.module
+        ):
+            self._store(encode_publish(topic, body, qos=0), 1, b"", 0)
 
     def _store(self, raw: bytes, count: int, acks: bytes, epoch: int) -> None:
         if self._presence is not None:
@@ -131,9 +135,13 @@ class MqttFront(MqttConnection):
             self._replays = {}
             self.hub.store.flush()  # the connection before this one may have sent in the same turn
             for raw in self.hub.log.replays(self._partition, session.epoch):
-                newest: dict[int, tuple[bytes, bytes]] = {}
-                for known_topic, body, known_id in iter_publishes(raw):
-                    newest[known_id] = (known_topic, body)
+                newest = {known_id: (known, body) for known, body, known_id in iter_publishes(raw)}
                 for known_id, message in newest.items():
-                    self._replays.setdefault(known_id, message)
-        return self._replays.pop(packet.packet_id, None) == (topic, packet.payload)
+                    if known_id not in self._replays:
+                        self._replays[known_id] = _digest(*message)
+        return self._replays.pop(packet.packet_id, None) == _digest(topic, packet.payload)
+
+
+def _digest(topic: bytes, body: bytes) -> bytes:
+    """Stands for a message: thousands that may come again are remembered by it, whatever their size."""
+    return blake2b(topic + b"\0" + body, digest_size=16).digest()

@@ -41,7 +41,8 @@ def _tidy(request):
 
 GOOD = [
     ({"methodName": "m"}, ("m", b"null", 30, 0)),
-    ({"methodName": "m", "payload": {"a": 1}}, ("m", b'{"a": 1}', 30, 0)),
+    ({"methodName": "m", "payload": {"a": [1, "ü"]}}, ("m", '{"a":[1,"ü"]}'.encode(), 30, 0)),
+    ({"methodName": "m", "payload": "\ud800"}, ("m", b'"\\ud800"', 30, 0)),
     ({"methodName": "x" * 100, "connectTimeoutInSeconds": 0}, ("x" * 100, b"null", 30, 0)),
     ({"methodName": "m", "responseTimeoutInSeconds": 5}, ("m", b"null", 5, 0)),
     (
@@ -51,6 +52,10 @@ GOOD = [
     (
         {"methodName": "m", "payload": "x" * (PAYLOAD_LIMIT - 2)},
         ("m", b'"' + b"x" * (PAYLOAD_LIMIT - 2) + b'"', 30, 0),
+    ),
+    (
+        {"methodName": "m", "payload": "ü" * (PAYLOAD_LIMIT // 2 - 1)},
+        ("m", b'"' + "ü".encode() * (PAYLOAD_LIMIT // 2 - 1) + b'"', 30, 0),
     ),
 ]
 
@@ -74,6 +79,7 @@ BAD = [
     {"methodName": "m", "connectTimeoutInSeconds": -1},
     {"methodName": "m", "connectTimeoutInSeconds": 301},
     {"methodName": "m", "payload": "x" * (PAYLOAD_LIMIT - 1)},
+    {"methodName": "m", "payload": "ü" * (PAYLOAD_LIMIT // 2)},
 ]
 
 
@@ -281,6 +287,7 @@ async def test_waiting_for_one_that_does_not(house):
     house.register("d")
     with pytest.raises(DeviceNotOnline):
         await _invoke(house, connect=0.02)
+    assert not house.hub.methods._arrivals
     device = Device(house)
     assert await device.calls(0) == []
 

@@ -4,6 +4,7 @@ import pytest
 from house import HOST
 
 from iotedge_lab.hub.access import Right
+from iotedge_lab.hub.command_message import Draft
 from iotedge_lab.wire import sas
 from iotedge_lab.wire.mqtt import encode as e
 from iotedge_lab.wire.mqtt import packets as p
@@ -197,6 +198,19 @@ def test_the_keep_alive_is_held_to(house):
     assert wire.transport.closed
 
 
+@pytest.mark.parametrize("keep_alive", [0, 1178, 65_535])
+def test_no_silence_is_longer_than_iot_hub_allows(house, keep_alive):
+    """1,767 s at the most, whatever keep-alive the client names; 0, which asks for none, as well."""
+    house.register("d")
+    wire = house.connected("d", keep_alive=keep_alive, token=house.token("d", seconds=10_000))
+    house.clock.advance(1767)
+    house.hub.tick()
+    assert not wire.transport.closed
+    house.clock.advance(1)
+    house.hub.tick()
+    assert wire.transport.closed
+
+
 def test_who_reads_nothing_any_more_is_cut(house):
     """A dropped peer that does not take its last bytes does not stay Connected for ever."""
     wire = house.connected("d", keep_alive=60)
@@ -231,6 +245,56 @@ def test_a_deleted_device_is_cut_and_forgotten(house):
     assert wire.transport.closed
     again = house.connected("d")
     assert not again.connack.session_present
+
+
+@pytest.mark.parametrize("way", ["delete", "reset"])
+def test_the_will_of_a_device_that_is_gone_is_not_read(house, way):
+    """A deleted device sends nothing more, and a log that was emptied stays empty."""
+    house.register("d")
+    wire = house.connect(house.client("d", will=p.Will(TOPIC, b"will", 1)))
+    if way == "delete":
+        house.hub.identities.delete("d", "", None)
+        house.hub.sessions.drop("d", None, "deleted")
+    else:
+        house.hub.reset()
+    house.turns.run()
+    assert wire.transport.closed
+    assert house.bodies() == []
+
+
+@pytest.mark.parametrize("way", ["delete", "reset"])
+def test_nothing_is_remembered_for_a_device_that_is_gone(house, way):
+    """What it had not acknowledged when it left goes with its identity; also what it has not at that moment."""
+    for name in ("away", "here"):
+        wire = house.connected(name)
+        wire.send(wire.client.subscribe([f"devices/{name}/messages/devicebound/#"])[1])
+        house.hub.commands.send(Draft(name, b"x"), lambda _: None)
+        house.turns.run()
+        if name == "away":
+            wire.cut()
+    assert len(house.hub.sessions._outboxes) == 1
+    if way == "delete":
+        for name in ("away", "here"):
+            house.hub.identities.delete(name, "", None)
+            house.hub.sessions.drop(name, None, "deleted")
+    else:
+        house.hub.reset()
+    house.turns.run()
+    assert not house.hub.sessions._outboxes
+    assert not house.hub.sessions._live
+    again = house.connected("away")
+    assert not again.connack.session_present
+    assert again.answers() == []
+
+
+def test_topics_are_not_remembered_without_end(house):
+    """A message id in each topic, or long topics, cost a connection no more memory the longer it lives."""
+    wire = house.connected("d")
+    for number in range(500):
+        assert wire.publish(b"x", topic=f"{TOPIC}%24.mid={number}")
+        assert wire.publish(b"x", topic=f"{TOPIC}%24.mid={number}&long={'y' * 5000}")
+    assert sum(map(len, wire.front._known_topics)) < 64 * 512
+    assert len(house.bodies()) == 1000
 
 
 # -- publishing ----------------------------------------------------------------------------------------
@@ -269,7 +333,10 @@ def test_a_full_disk_acknowledges_nothing(house):
 
 
 def test_a_full_disk_at_connect_closes_that_connection_alone(house):
-    """A CONNECT that needs a row where there is no room is not accepted, and the next one is."""
+    """A CONNECT that needs a row where there is no room is told 3, "come again later", and the next one is taken.
+
+    Not 5: the SDK takes that for a wrong key, and does not try again.
+    """
     good = house.connected("good")
     house.register("d" * 100)
     house.hub.store.db.execute("PRAGMA max_page_count = 1")
@@ -287,6 +354,7 @@ def test_a_full_disk_at_connect_closes_that_connection_alone(house):
     else:
         pytest.fail("the store never became full")
     assert wire.transport.closed
+    assert code is p.ConnackCode.SERVER_UNAVAILABLE
     house.hub.store.db.execute("PRAGMA max_page_count = 1000000")
     assert good.publish(b"x")
     assert _connack(house, wire.client)[1] is p.ConnackCode.ACCEPTED
