@@ -178,6 +178,33 @@ def test_a_hasty_driver_is_faster():
     assert hasty.metre[-1] > 1.05 * calm.metre[-1]
 
 
+def test_a_loaded_car_needs_more_throttle():
+    """The same driver on the same road gets as far with 400 kg more, by a pedal that is farther down."""
+    empty, full = (simulate(3, "suburban", 300.0, temper=0.5, load=load) for load in (0.0, 400.0))
+    assert np.mean(full.throttle) > 1.1 * np.mean(empty.throttle)
+    assert full.metre[-1] == pytest.approx(empty.metre[-1], rel=0.05)
+
+
+def test_traffic_slows_a_part_of_the_blocks():
+    """A slower car ahead holds the speed below the street's limit for a while, and not on every street."""
+    limits = {round(limit * MPS_PER_MPH, 6) for limit, _ in STREETS["city"].limits}
+    shares = []
+    for seed in range(10):
+        caps = make_route("city", 600.0, Chance(seed)).cap
+        shares.append(np.mean([round(cap, 6) not in limits | {round(25 * MPS_PER_MPH, 6)} for cap in caps]))
+    assert 0.05 < np.mean(shares) < 0.5
+    assert len(set(shares)) == 10
+
+
+def test_the_gears_are_the_recordings():
+    """Engine rpm for a mile an hour, gear by gear, are those of the recording to its last digit."""
+    recording = (197, 131, 88, 70, 54, 41.8, 35, 28)
+    assert len(RPM_PER_MPH) == len(recording) == GEARS
+    assert [
+        round(ours, 1 if theirs == 41.8 else 0) for ours, theirs in zip(RPM_PER_MPH, recording, strict=True)
+    ] == [*recording]
+
+
 def test_kinds_differ():
     """A highway drive is faster than a suburban one, and that than a city one."""
     means = [np.mean([simulate(seed, kind, 500.0).metre[-1] for seed in (1, 2)]) for kind in KINDS]

@@ -1,9 +1,15 @@
 """`iotedge-lab fleet`: what it prints, asks and answers."""
 
+import contextlib
+import fcntl
+import os
+import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 
 import pytest
 from click.testing import CliRunner
@@ -122,6 +128,38 @@ def test_ctrl_c_disconnects_and_sums_up(shared_lab, processes):
     assert numbers[1] == numbers[2]
     log = (shared_lab.state_dir / "hub.log").read_text(encoding="utf-8")
     assert log.count(f" {prefix}0003: connection closed: DISCONNECT") == 1
+
+
+def test_on_a_terminal_one_line_changes_in_place(shared_lab):
+    """Each status takes the place of the one before, no wider than the terminal; the last one is left standing."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    command = [
+        sys.executable, "-m", "iotedge_lab", "fleet", "--cars", "2", "--rate", "10", "--prefix", "tty-",
+        "--seconds", "1.5", "--state", str(shared_lab.state_dir),
+    ]  # fmt: skip
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    shown = bytearray()
+    with subprocess.Popen(command, stdout=slave, stderr=subprocess.DEVNULL, env=environment) as process:
+        os.close(slave)
+        try:
+            with contextlib.suppress(OSError):  # Linux: EIO when the other side has closed
+                while part := os.read(master, 65_536):
+                    shown += part
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            os.close(master)
+    before, *statuses = shown.decode().split("\r\x1b[2K")
+    assert before == "2 devices are registered: tty-0001 to tty-0002\r\n"
+    *changing, last = statuses
+    assert len(changing) >= 3
+    assert not any("\n" in status for status in changing)
+    assert all(len(status) <= 59 for status in changing)
+    assert "2/2 connected" in last
+    lines = last.splitlines()
+    assert len(lines) == 3
+    assert lines[1].startswith("sent ")
 
 
 def test_a_line_says_what_is_wrong():
