@@ -32,7 +32,7 @@ from iotedge_lab.edge.agent.restarts import RuntimeStatus
 from iotedge_lab.edge.agent.state import ModuleState, listed
 from iotedge_lab.edge.errors import InvalidManifest
 from iotedge_lab.edge.manifest.changes import ModuleChanges, diff
-from iotedge_lab.edge.manifest.model import AgentConfig
+from iotedge_lab.edge.manifest.model import AgentConfig, Status
 from iotedge_lab.edge.manifest.reading import read_agent
 from iotedge_lab.errors import EnvironmentProblem, StateLocked, UsageError
 
@@ -183,6 +183,18 @@ class Supervisor:
             if life.state.status is not RuntimeStatus.RUNNING:
                 raise UsageError(f"Module {name} cannot be restarted since it is not running")
             await life.restart()
+
+    async def retry(self, name: str) -> None:
+        """Start a module that could not be started, without waiting for its back-off; nothing for any other."""
+        async with self._one_at_a_time:
+            life = self._lives.get(name)
+            if (
+                life is not None
+                and life.spec.status is Status.RUNNING
+                and life.state.status in (RuntimeStatus.FAILED, RuntimeStatus.BACKOFF)
+                and life.state.exit_code == CANNOT_START
+            ):
+                await life.start()
 
     # -- what it tells ---------------------------------------------------------------------------------
 

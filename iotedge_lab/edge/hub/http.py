@@ -15,7 +15,8 @@ from iotedge_lab.broker.http import BODY_LIMIT, CLOCK, answer_errors, check_vers
 from iotedge_lab.broker.methods import Call
 from iotedge_lab.edge.hub.front import EdgeFront
 from iotedge_lab.edge.hub.hub import EdgeHub
-from iotedge_lab.errors import Unauthorized
+from iotedge_lab.edge.hub.identities import SYSTEM_MODULES
+from iotedge_lab.errors import AccessDenied, Unauthorized
 from iotedge_lab.serve.sniffing import ConnectionInfo
 from iotedge_lab.serve.websocket import serve
 from iotedge_lab.wire import sas
@@ -60,20 +61,27 @@ async def _invoke(request: web.Request) -> web.Response:
 
 
 def _check_caller(request: web.Request, hub: EdgeHub) -> None:
-    """Only identities of this edge may call; raises `Unauthorized`."""
+    """Only modules of this edge may call, each as itself; raises `Unauthorized`."""
     token = request.headers.get("Authorization")
     if not token:
-        raise Unauthorized("the request has no Authorization header with a SharedAccessSignature.")
+        raise AccessDenied("the request has no Authorization header with a SharedAccessSignature.")
     parsed = sas.parse(token)
     host, _, path = parsed.resource_decoded.rpartition("://")[2].partition("/")
-    parts = path.split("/")
+    parts = path.strip("/").split("/")
     known = None
-    if parts[0] == "devices" and len(parts) in (2, 4) and hub.identities.speaks_of_us(host.partition(":")[0]):
-        known = hub.identities.find(parts[1], parts[3] if len(parts) == 4 else "")
-    if known is None:
-        raise Unauthorized(f"the token speaks for {parsed.resource_decoded!r}, which is none of this edge.")
+    if len(parts) == 4 and (parts[0], parts[2]) == ("devices", "modules"):
+        known = hub.identities.find(parts[1], parts[3])
+    if (
+        known is None
+        or known.device != hub.settings.device
+        or known.module in SYSTEM_MODULES
+        or not hub.identities.speaks_of_us(host.partition(":")[0])
+    ):
+        raise Unauthorized(
+            f"the token speaks for {parsed.resource_decoded!r}, which is no module of this edge."
+        )
     named = request.headers.get(_CALLER)
-    if named and known.module and named not in (known.module, f"{known.device}/{known.module}"):
+    if named and named not in (known.module, f"{known.device}/{known.module}"):
         raise Unauthorized(f"{_CALLER} is {named!r}, and the token is that of {known.module!r}.")
     hub.identities.check(parsed, host, known)
 

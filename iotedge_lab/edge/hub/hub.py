@@ -14,23 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 from iotedge_lab.broker.methods import Methods
 from iotedge_lab.broker.sessions import Sessions
+from iotedge_lab.edge.hub.asking import Asking
 from iotedge_lab.edge.hub.identities import SYSTEM_MODULES, Identities
 from iotedge_lab.edge.hub.member import Member
 from iotedge_lab.edge.hub.pumps import Pumps
 from iotedge_lab.edge.hub.routing import Router, name_of
 from iotedge_lab.edge.hub.timing import EdgeCounters
 from iotedge_lab.edge.store import EdgeStore, KeptIdentities, KeptSessions, KeptTwins, Queues
+from iotedge_lab.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
     from iotedge_lab.broker.connection import LiveConnection
     from iotedge_lab.clock import Clock
     from iotedge_lab.edge.manifest.model import HubConfig
     from iotedge_lab.edge.store import Entry, QueueFigures
-    from iotedge_lab.edge.upstream import Links
-    from iotedge_lab.errors import StoreUnavailable
+    from iotedge_lab.edge.upstream import Links, Registered
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +59,7 @@ class _Numbers:
 
 
 class EdgeHub:
-    """One edge device's broker. All methods belong to one loop.
-
-    `lookup(device, module)` asks the hub for an identity that is not known yet, where that is possible.
-    """
+    """One edge device's broker. All methods belong to one loop."""
 
     def __init__(self, settings: EdgeHubSettings, links: Links, clock: Clock) -> None:
         self.settings = settings
@@ -75,11 +73,13 @@ class EdgeHub:
             self.queues = Queues(self.store, clock)
             boots = int(self.store.get_meta("boots") or 0) + 1
             self.store.set_meta("boots", str(boots))
-            self.sessions = Sessions(KeptSessions(self.store), _Numbers(boots << 32))
+            self._kept_sessions = KeptSessions(self.store)
+            self.sessions = Sessions(self._kept_sessions, _Numbers(boots << 32))
         except BaseException:
             self.store.close()
             raise
         self.methods = Methods(self.identities.get)
+        self.asking = Asking(clock)
         self.router = Router()
         self.counters = EdgeCounters()
         self.pumps = Pumps(self.queues, settings.device, self.member, self.counters.sent, clock)
@@ -87,11 +87,10 @@ class EdgeHub:
         self.on_clients: list[Callable[[], None]] = []
         self.on_refused: list[Callable[[Member], None]] = []
         self.on_system_refused: list[Callable[[], None]] = []
-        self.lookup: Callable[[str, str], Awaitable[None]] | None = None
         self._members: dict[tuple[str, str], Member] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
-        self.identities.on_gone.append(self._gone)
+        self.identities.on_change.append(self._identity_changed)
 
     # -- identities --------------------------------------------------------------------------------------
 
@@ -115,13 +114,29 @@ class EdgeHub:
         for tell in self.on_refused:
             tell(member)
 
-    def _gone(self, device: str, module: str) -> None:
-        """An identity is no longer in the scope, is disabled, or was made anew."""
-        reason = "its identity is gone, disabled or was made anew at the hub"
-        self.sessions.drop(device, module or None, reason)
+    def _identity_changed(self, old: Registered, new: Registered | None) -> None:
+        device, module = old.device, old.module
+        is_other = new is None or new.generation_id != old.generation_id
+        if is_other or (old.enabled and new is not None and not new.enabled):
+            why = "is gone" if new is None else "was made anew" if is_other else "is disabled"
+            self.sessions.drop(device, module or None, f"its identity {why} at the hub")
         member = self._members.get((device, module))
         if member is not None:
-            self.run(member.close_link(at_once=True))
+            member.changed(old, new)
+        if is_other and module not in SYSTEM_MODULES:
+            try:
+                self._kept_sessions.forget(device, module)
+                if member is None:
+                    self.kept_twins.delete(device, module)
+            except StoreUnavailable as error:
+                log.warning("what was kept of %s stays for now: %s", name_of(device, module), error)
+
+    def settle_twins(self) -> None:
+        """Have the links of those who reported something that the hub does not have, though they are away now."""
+        for device, module in self.kept_twins.pending():
+            member = self.member(device, module)
+            if member is not None and member.twin.is_pending:
+                member.open_link()
 
     def clients_changed(self) -> None:
         """A client has come or gone."""
@@ -141,6 +156,9 @@ class EdgeHub:
         done = done or _log_failure
         if not entries:
             done(None)
+            return
+        if self._closed:
+            done(StoreUnavailable("the edge hub is shutting down."))
             return
         self.pumps.wanted({entry.lane for entry in entries})
         self.queues.put(entries, done)
@@ -197,6 +215,7 @@ class EdgeHub:
         for connection in tuple(self.connections):
             connection.drop(reason)
         self.pumps.close()
+        await self.asking.close()
         await self.links.close_all()
         for task in tuple(self._tasks):
             task.cancel()

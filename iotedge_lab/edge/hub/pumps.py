@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from iotedge_lab.edge.hub.timing import Timing
 from iotedge_lab.edge.routes.places import UPSTREAM
-from iotedge_lab.edge.store import Pump
+from iotedge_lab.edge.store import Lane, Pump
 from iotedge_lab.errors import Throttled
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from iotedge_lab.clock import Clock
     from iotedge_lab.edge.hub.member import Member
-    from iotedge_lab.edge.store import Lane, Outlet, Parcel, Queues
+    from iotedge_lab.edge.store import Outlet, Parcel, Queues
 
 
 class InputOutlet:
@@ -75,6 +76,8 @@ class Pumps:
         self._clock = clock
         self._pumps: dict[Lane, Pump] = {}
         self._inputs: dict[str, list[Pump]] = {}  # by module
+        self.purged = Counter[str]()
+        """what was dropped of queues that are no more, by reason: for counters that do not go back"""
 
     def wanted(self, lanes: Iterable[Lane]) -> None:
         """Have a pump for each of these lanes, running."""
@@ -109,6 +112,26 @@ class Pumps:
         for pump in self._inputs.get(module, ()):
             pump.lost()
 
+    def forget_inputs(self, module: str) -> int:
+        """A module is no longer deployed: drop what waits for its inputs; how many that were.
+
+        Raises `StoreUnavailable`.
+        """
+        dropped = 0
+        figures = self._queues.figures()
+        for endpoint in {each.lane.endpoint for each in figures if _module_of(each.lane) == module}:
+            pump = self._pumps.pop(Lane(endpoint), None)
+            if pump is not None:
+                pump.close()
+            count = self._queues.purge(endpoint)
+            gone = [each for each in figures if each.lane.endpoint == endpoint]
+            self.purged["expired"] += sum(each.expired for each in gone)
+            self.purged["refused"] += sum(each.refused for each in gone)
+            self.purged["removed"] += count
+            dropped += count
+        self._inputs.pop(module, None)
+        return dropped
+
     def tick(self) -> None:
         """Once a second: start lanes that have waited without a pump, go on where a fault has stopped one."""
         self.wanted(self._queues.lanes())
@@ -130,7 +153,7 @@ class Pumps:
         timed = _Timed(outlet, self._timings.setdefault(lane.endpoint, Timing()), self._clock)
         pump = self._pumps[lane] = Pump(self._queues, lane, timed)
         if lane.endpoint != UPSTREAM:
-            self._inputs.setdefault(lane.endpoint.partition("/")[0], []).append(pump)
+            self._inputs.setdefault(_module_of(lane), []).append(pump)
         pump.wake()
 
     def _outlet(self, lane: Lane) -> Outlet | None:
@@ -140,3 +163,8 @@ class Pumps:
         module, _, input_name = lane.endpoint.partition("/")
         member = self._member_of(self._device, module)
         return None if member is None else InputOutlet(member, input_name)
+
+
+def _module_of(lane: Lane) -> str:
+    """The module whose input a lane leads to; '' for the hub."""
+    return "" if lane.endpoint == UPSTREAM else lane.endpoint.partition("/")[0]

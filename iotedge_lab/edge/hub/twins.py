@@ -3,36 +3,37 @@
 Stands for the twin manager of the open-source edgeHub ("Understand extended offline capabilities", learn.microsoft.com,
 IoT Edge, offline-capabilities). Online a twin is read from the hub and reports go there at once; offline it is read
 from the copy, and what is reported is kept and sent when the link returns. A client that was away, or whose edge was,
-is told what it has missed of the desired properties, by their version.
+is told what it has missed of the desired properties.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from iotedge_lab.broker.twin import Section, difference, patch_section
+from iotedge_lab.broker.twin import Section, difference, patch_section, without_metadata
 from iotedge_lab.edge.errors import UpstreamAway
-from iotedge_lab.edge.store import KeptTwin
-from iotedge_lab.errors import ServiceError, StoreUnavailable
+from iotedge_lab.edge.hub.copy import TwinCopy, merged
+from iotedge_lab.errors import ArgumentInvalid, LabError, MessageTooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+    from typing import TypeVar
 
     from iotedge_lab.clock import Clock
     from iotedge_lab.edge.store import KeptTwins
     from iotedge_lab.edge.upstream import CloudLink
 
+    _Result = TypeVar("_Result")
+
 log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
+PATIENCE: Final = 10.0
+"""Seconds that a client waits for the hub before it is served from the copy; it has a time-out of its own."""
 _VERSION: Final = "$version"
-
-FIRST_READ: Final = 5.0
-"""Seconds that the first reading of a twin waits for the link, which comes a moment after the client."""
 
 
 class TwinUnknown(UpstreamAway):
@@ -42,8 +43,9 @@ class TwinUnknown(UpstreamAway):
 class EdgeTwin:
     """One twin. Its requests are served one after another, in the order in which they came.
 
-    `tell(patch)` delivers a desired patch (with `$version`) to the client, `changed(body)` is told of each change
-    for the twin change notifications. `link()` is the connection upstream, if there is one.
+    `tell(patch, acknowledged)` delivers a desired patch (with `$version`) to the client, and says no where it does
+    not listen; `acknowledged` is called when the client has it. `changed(body)` is told of each change for the twin
+    change notifications. `link()` is the connection upstream, if there is one.
     """
 
     def __init__(
@@ -53,205 +55,201 @@ class EdgeTwin:
         clock: Clock,
         *,
         link: Callable[[], CloudLink | None],
-        tell: Callable[[Json], None],
+        tell: Callable[[Json, Callable[[], None]], bool],
         changed: Callable[[Json], None],
     ) -> None:
-        self._kept = kept
         self._name = name
         self._clock = clock
         self._link = link
         self._tell = tell
         self._changed = changed
         self._turn = asyncio.Lock()
-        self._desired: Json | None = None  # with $version; None: never read
-        self._reported: Json = {}
-        self._reported_version = 0
-        self._base: Json | None = None  # what the hub has of the reported ones, while ours is ahead of it
-        self._base_known = False
-        self._load()
+        self._copy = TwinCopy(kept, name)
+        self._offered: Json | None = None  # what is on its way to the client, if it is not known to have it
 
     @property
     def is_known(self) -> bool:
-        """Whether there is a copy."""
-        return self._desired is not None
+        """Whether the desired properties were read at some time."""
+        return self._copy.desired is not None
 
     @property
     def desired_now(self) -> Json | None:
         """The desired properties, with `$version`; None where they were never read."""
-        return self._desired
+        return self._copy.desired
 
     @property
     def reported_now(self) -> Json:
         """What was reported, whether or not the hub has it."""
-        return self._reported
+        return self._copy.reported
 
     @property
     def is_pending(self) -> bool:
         """Whether something was reported that the hub does not have yet."""
-        return self._base is not None
+        return self._copy.is_pending
+
+    def forget(self) -> None:
+        """The identity was made anew, or is gone: the twin is another one. Raises `StoreUnavailable`."""
+        self._copy.forget()
+        self._offered = None
+
+    # -- the client's side ---------------------------------------------------------------------------------
 
     async def get(self) -> Json:
         """What the client gets: desired and reported with their versions. Raises `TwinUnknown`."""
-        await self._first_link()
         async with self._turn:
-            link = self._connected()
+            link = await self._reached()
             if link is not None:
-                try:
-                    await self._sync(link)
-                except UpstreamAway as error:
-                    log.debug("the twin of %s is read from the copy: %s", self._name, error)
-            if self._desired is None:
+                await self._quietly(self._sync(link))
+            copy = self._copy
+            if copy.desired is None:
                 raise TwinUnknown(
                     "The twin was never read and the hub cannot be reached now; ask again when the edge is online."
                 )
-            return {
-                "desired": self._desired,
-                "reported": {**self._reported, _VERSION: self._reported_version},
-            }
+            self._offered = copy.desired
+            self._has(copy.desired)
+            return {"desired": copy.desired, "reported": {**copy.reported, _VERSION: copy.reported_version}}
 
     async def report(self, patch: Json) -> int:
-        """Patch the reported properties; their version. Raises `ArgumentInvalid`, `StoreUnavailable`."""
+        """Patch the reported properties; their version. Raises `StoreUnavailable`, and what the hub refuses by."""
         async with self._turn:
-            before = Section(self._reported, {}, self._reported_version)
-            after = patch_section(before, patch, self._now(), versioned=False)
+            copy, clean = self._copy, without_metadata(patch)
+            link = await self._reached()
+            if link is not None and copy.is_pending and not await self._quietly(self._sync(link)):
+                link = None  # what was reported before goes first
+            before = Section(copy.reported, {}, copy.reported_version)
+            after = patch_section(before, clean, self._now(), versioned=False)
+            version = after.version
+            try:
+                if link is None:
+                    raise UpstreamAway("there is no connection to the hub.")
+                version = await self._in_time(link.report(clean))
+            except UpstreamAway as error:
+                log.debug("a report of %s is kept: %s", self._name, error)
+                await copy.keep_report(after.values, version, clean)
+            else:
+                copy.has_report(after.values, version)
+            self._announce({"reported": {**clean, _VERSION: version}})
+            return version
+
+    async def listening(self) -> None:
+        """The client has begun to listen to desired properties: it is told what it has missed."""
+        async with self._turn:
+            self._offered = None
             link = self._connected()
-            if link is not None and self._base is None:
-                try:
-                    version = await link.report(patch)
-                except UpstreamAway as error:
-                    log.debug("a report of %s is kept: %s", self._name, error)
-                else:
-                    self._reported, self._reported_version = after.values, version
-                    self._save()
-                    self._announce({"reported": {**patch, _VERSION: version}})
-                    return version
-            if self._base is None:
-                self._base, self._base_known = self._reported, self.is_known
-            self._reported, self._reported_version = after.values, after.version
-            await self._save_soon()
-            self._announce({"reported": {**patch, _VERSION: after.version}})
-            return after.version
+            if link is not None and self.is_known:
+                await self._quietly(self._sync(link))
+            self._offer()
+
+    def gone(self) -> None:
+        """The client's connection has ended: what was on its way to it may not have come."""
+        self._offered = None
+
+    # -- the hub's side ------------------------------------------------------------------------------------
 
     async def connected(self) -> None:
         """The link has come (back): send what was kept, and tell the client what it has missed."""
         async with self._turn:
             link = self._connected()
             if link is not None:
-                try:
-                    await self._sync(link)
-                except UpstreamAway as error:
-                    log.debug("the twin of %s stays as it is: %s", self._name, error)
+                await self._quietly(self._sync(link))
 
     async def desired(self, patch: Json) -> None:
         """The hub tells of changed desired properties."""
         async with self._turn:
-            version = patch.get(_VERSION)
-            known = self._desired
-            if known is None or not isinstance(version, int) or version > known.get(_VERSION, 0) + 1:
-                link = self._connected()  # something was missed: the whole twin is the truth
-                if link is not None:
-                    try:
-                        await self._sync(link)
-                    except UpstreamAway:
-                        return  # it is read again when the link is back
-                    if known is None:
-                        self._tell(patch)
+            version, known = patch.get(_VERSION), self._copy.desired
+            if known is None or not isinstance(version, int) or version != known.get(_VERSION, 0) + 1:
+                # It was read with the whole twin or told twice; or something was missed, and then the whole twin
+                # is the truth. Where the hub cannot be asked that is done when the link is back.
+                link = self._connected()
+                if known is not None and version == known.get(_VERSION):
+                    return
+                if link is not None and await self._quietly(self._sync(link)) and known is None:
+                    self._offer(patch)
                 return
-            if version <= known.get(_VERSION, 0):
-                return  # it was read with the whole twin, or told twice
-            values = {key: value for key, value in known.items() if key != _VERSION}
-            change = {key: value for key, value in patch.items() if key != _VERSION}
-            merged = patch_section(Section(values, {}, 0), change, self._now())
-            self._take_desired({**merged.values, _VERSION: version}, change)
-            self._save()
-
-    # -- with the hub --------------------------------------------------------------------------------------
+            change = without_metadata(patch)
+            values = patch_section(Section(without_metadata(known), {}, 0), change, self._now()).values
+            self._copy.take_desired({**values, _VERSION: version})
+            self._offer({**change, _VERSION: version})
+            self._announce({"desired": {**change, _VERSION: version}})
 
     async def _sync(self, link: CloudLink) -> None:
-        found = await link.twin()
+        """Take the hub's twin, give it what it does not have. Raises `UpstreamAway` and what the hub refuses by."""
+        copy = self._copy
+        found = await self._in_time(link.twin())
         reported = dict(found.get("reported") or {})
-        version = reported.pop(_VERSION, 0)
-        if self._base is not None:
-            patch = difference(reported, self._reported) if self._base_known else self._reported
+        version = int(reported.pop(_VERSION, 0))
+        if copy.is_pending:
+            patch = copy.pending_for(reported)
             if patch:
                 try:
-                    version = await link.report(patch)
-                    reported = self._reported
-                except ServiceError as error:
-                    if isinstance(error, UpstreamAway):
-                        raise
-                    log.warning("the hub refuses what %s reported while offline: %s", self._name, error)
-            self._base = None
-        self._reported, self._reported_version = reported, version
-        desired = dict(found.get("desired") or {})
-        known = self._desired
-        if known is not None and known.get(_VERSION) != desired.get(_VERSION):
-            change = difference(
-                {key: value for key, value in known.items() if key != _VERSION},
-                {key: value for key, value in desired.items() if key != _VERSION},
-            )
-            self._take_desired(desired, change)
-        self._desired = desired
-        self._save()
+                    version = await self._in_time(link.report(patch))
+                    reported = merged(reported, patch)
+                except (ArgumentInvalid, MessageTooLarge) as error:
+                    # It would be refused each time. The client was told that it is kept, so somebody is to know.
+                    log.warning(
+                        "what %s reported while offline is dropped: the hub refuses it (%s)",
+                        "/".join(filter(None, self._name)),
+                        error,
+                    )
+        known, desired = copy.desired, dict(found.get("desired") or {})
+        copy.take(desired, reported, version)
+        if known is not None and known != desired:
+            change = difference(without_metadata(known), without_metadata(desired))
+            self._announce({"desired": {**change, _VERSION: desired.get(_VERSION, 0)}})
+        self._offer()
 
-    def _take_desired(self, desired: Json, change: Json) -> None:
-        self._desired = desired
-        told = {**change, _VERSION: desired.get(_VERSION, 0)}
-        self._tell(told)
-        self._announce({"desired": told})
+    def _offer(self, patch: Json | None = None) -> None:
+        """Tell the client of what it does not have: by this patch where it has all before it, else by what differs."""
+        desired = self._copy.desired
+        has = self._offered if self._offered is not None else self._copy.told
+        if desired is None or (has == desired and patch is None):
+            return
+        if has is None and patch is None:
+            return  # it has never asked for its twin, and will
+        if patch is None or (has is not None and has.get(_VERSION) != patch.get(_VERSION, 0) - 1):
+            change = difference(without_metadata(has or {}), without_metadata(desired))
+            patch = {**change, _VERSION: desired.get(_VERSION, 0)}
+        if self._tell(patch, lambda: self._has(desired)):
+            self._offered = desired
 
-    async def _first_link(self) -> None:
-        """A client asks as soon as it is connected here; where there is no copy yet, its link is waited for."""
-        link = self._link()
-        if self._desired is None and link is not None:
-            with contextlib.suppress(TimeoutError, UpstreamAway):
-                async with asyncio.timeout(FIRST_READ):
-                    await link.wait_connected()
+    def _has(self, desired: Json) -> None:
+        if self._copy.told != desired:
+            self._copy.told = desired
+            self._copy.save()
+
+    # -- the link ------------------------------------------------------------------------------------------
 
     def _connected(self) -> CloudLink | None:
         link = self._link()
         return link if link is not None and link.connected else None
 
-    # -- kept ----------------------------------------------------------------------------------------------
+    async def _reached(self) -> CloudLink | None:
+        """The link, if it is connected; one that is just being made is waited for."""
+        link = self._link()
+        if link is not None and link.is_beginning:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await link.wait_begun()
+            except (TimeoutError, UpstreamAway):
+                pass
+        return self._connected()
 
-    def _load(self) -> None:
-        kept = self._kept.load(*self._name)
-        if kept is not None:
-            self._desired = kept.document.get("desired")
-            self._reported = kept.document.get("reported") or {}
-            self._reported_version = int(kept.document.get("reportedVersion") or 0)
-            self._base = kept.pending
-            self._base_known = bool(kept.document.get("baseKnown"))
-
-    def _made(self) -> KeptTwin:
-        document = {
-            "desired": self._desired,
-            "reported": self._reported,
-            "reportedVersion": self._reported_version,
-            "baseKnown": self._base_known,
-        }
-        return KeptTwin(document, self._base)
-
-    def _save(self) -> None:
-        """Keep the copy; where that fails it is read anew some time, and nothing is lost."""
+    async def _in_time(self, asked: Awaitable[_Result]) -> _Result:
         try:
-            self._kept.save(*self._name, self._made())
-        except StoreUnavailable as error:
-            log.warning("the copy of a twin (%s) could not be kept: %s", self._name, error)
+            async with asyncio.timeout(PATIENCE):
+                return await asked
+        except TimeoutError:
+            raise UpstreamAway(f"the hub did not answer within {PATIENCE:g} s.") from None
 
-    async def _save_soon(self) -> None:
-        """Keep what the hub does not have yet; raises `StoreUnavailable`, and the client reports again."""
-        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def done(error: ServiceError | None) -> None:
-            if not kept.done():
-                if error is None:
-                    kept.set_result(None)
-                else:
-                    kept.set_exception(error)
-
-        self._kept.save_soon(*self._name, self._made(), done)
-        await kept
+    async def _quietly(self, work: Awaitable[None]) -> bool:
+        """Whether it could be done; if not, it is done when the link is back, or something changes."""
+        try:
+            await work
+        except LabError as error:
+            level = logging.DEBUG if isinstance(error, UpstreamAway) else logging.WARNING
+            log.log(level, "the twin of %s stays as it is: %s", "/".join(filter(None, self._name)), error)
+            return False
+        return True
 
     def _announce(self, properties: Json) -> None:
         self._changed({"properties": properties})

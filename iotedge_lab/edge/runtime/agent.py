@@ -3,38 +3,52 @@
 Stands for `edgeAgent` and the identity service of the real runtime (learn.microsoft.com, IoT Edge, iot-edge-runtime):
 a module that is deployed gets an identity at the hub, by the edge device's own token; one that is no longer deployed
 loses it, if the runtime had made it.
+
+What differs: an image that no local module stands for is known at once, so such a deployment is refused (400), where
+the real agent finds out when it pulls. And an identity goes only when the hub has all that its module had sent: it
+would be refused afterwards.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from iotedge_lab.edge.agent import (
-    DesiredStatus,
-    ModuleIdentity,
-    ModuleState,
-    RuntimeStatus,
-    Supervisor,
-    answer,
-)
-from iotedge_lab.edge.agent.report import FAILED, SUCCESS
-from iotedge_lab.edge.errors import InvalidManifest, UpstreamAway
+from iotedge_lab.edge.agent import ModuleIdentity, ModuleState, RuntimeStatus, Supervisor, answer
+from iotedge_lab.edge.errors import InvalidManifest, Problem, UnknownImage, UpstreamAway
 from iotedge_lab.edge.hub.identities import SYSTEM_MODULES
+from iotedge_lab.edge.hub.routing import upstream_lane
+from iotedge_lab.edge.manifest import ImageTable
 from iotedge_lab.edge.manifest.reading import read_agent
-from iotedge_lab.errors import LabError
+from iotedge_lab.edge.runtime.scope import MANAGER
+from iotedge_lab.errors import LabError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from iotedge_lab.edge.hub import EdgeHub
     from iotedge_lab.edge.manifest import AgentConfig, ModuleSpec
-    from iotedge_lab.edge.upstream import CloudRest
+    from iotedge_lab.edge.runtime.scope import DeviceScope
+    from iotedge_lab.edge.upstream import Registered
 
 log = logging.getLogger(__name__)
 
-MANAGER = "IotEdge"
-"""`managedBy` of the identities that the runtime makes, as the real one writes it."""
+_FORGET_EVERY: Final = 5.0  # seconds
+
+
+class LocalModules(ImageTable):
+    """The modules that lie in some folders when they are asked for: one may be written while the runtime runs."""
+
+    def __init__(self, roots: Sequence[Path], explicit: Mapping[str, Path]) -> None:
+        super().__init__({})
+        self._roots = tuple(roots)
+        self._patterns = dict(explicit)
+
+    def folder(self, image: str) -> Path:
+        """The folder that stands for an image now. Raises UnknownImage, or UsageError for two of one name."""
+        return ImageTable.scan(self._roots, self._patterns).folder(image)
 
 
 class Agent:
@@ -43,40 +57,140 @@ class Agent:
     def __init__(
         self,
         hub: EdgeHub,
-        rest: CloudRest,
+        scope: DeviceScope,
         supervisor: Supervisor,
+        *,
+        images: ImageTable,
         place: Callable[[str, str], ModuleIdentity],
         hostname: str,
     ) -> None:
         self._hub = hub
-        self._rest = rest
+        self._scope = scope
         self.supervisor = supervisor
+        self._images = images
         self._place = place
         self._hostname = hostname
+        self._config: AgentConfig | None = None  # what was applied last
+        self._generations: dict[str, str] = {}  # with which a module was started
+        self._forgetting: asyncio.Task[None] | None = None
+        self._leftovers = False  # identities that may have to go
+        self._forget_at = 0.0
+
+    # -- deployments ---------------------------------------------------------------------------------------
 
     async def apply(self, desired: Mapping[str, Any]) -> None:
         """Bring the device to these desired properties; what is refused is reported, never raised."""
         version = desired.get("$version", 0)
+        version = version if isinstance(version, int) else 0
         try:
             config = read_agent(desired)
+            self._check_images(config)
         except InvalidManifest as error:
             self.supervisor.refuse(error, version)
             return
-        for name in config.modules:
-            try:
-                await self._ensure(name)
-            except UpstreamAway as error:
-                log.info("module %s has no identity yet: %s", name, error)
-            except LabError as error:
-                log.warning("module %s gets no identity: %s", name, error)
+        await asyncio.gather(*(self._try_to_ensure(name) for name in config.modules))
+        before = self.supervisor.config.modules
         await self.supervisor.apply(config, version)
-        await self._forget_others(config)
+        self._config, self._leftovers, self._forget_at = config, True, 0.0
+        for name in before:
+            if name not in config.modules:
+                self._generations.pop(name, None)
+                dropped = self._hub.pumps.forget_inputs(name)
+                if dropped:
+                    log.warning(
+                        "%d messages for the module %s are dropped: it is no longer deployed", dropped, name
+                    )
+        self.tick()
+
+    def _check_images(self, config: AgentConfig) -> None:
+        """Raise InvalidManifest for images that no local module stands for."""
+        problems = []
+        for name, spec in config.modules.items():
+            try:
+                self._images.folder(spec.image)
+            except (UnknownImage, UsageError) as error:
+                problems.append(Problem(f"$.modules.{name}.settings.image", str(error)))
+        if problems:
+            raise InvalidManifest(problems)
+
+    # -- identities ----------------------------------------------------------------------------------------
 
     async def identify(self, spec: ModuleSpec) -> ModuleIdentity:
         """A module's identity when it starts; raises `UpstreamAway` where it has none and the hub is not there."""
-        await self._ensure(spec.name)
-        known = self._hub.identities.get(self._hub.settings.device, spec.name)
+        known = await self._ensure(spec.name)
+        self._generations[spec.name] = known.generation_id
         return self._place(spec.name, known.generation_id)
+
+    async def settle(self) -> None:
+        """The scope was read: modules whose identity is gone or another one get theirs, and are started with it."""
+        if self._config is None:
+            return
+        for name in tuple(self._config.modules):
+            known = await self._try_to_ensure(name)
+            if known is None:
+                continue
+            started = self._generations.get(name)
+            if started is not None and started != known.generation_id:
+                log.warning(
+                    "the identity of %s was made anew at the hub: the module is restarted with it", name
+                )
+                try:
+                    await self.supervisor.restart(name)
+                except UsageError as error:  # it does not run: it gets the new one when it does
+                    log.info("%s", error)
+            await self.supervisor.retry(name)
+        self._leftovers, self._forget_at = True, 0.0
+        self.tick()
+
+    async def _try_to_ensure(self, name: str) -> Registered | None:
+        try:
+            return await self._ensure(name)
+        except UpstreamAway as error:
+            log.info("module %s has no identity yet: %s", name, error)
+        except LabError as error:
+            log.warning("module %s gets no identity: %s", name, error)
+        return None
+
+    async def _ensure(self, name: str) -> Registered:
+        known = self._hub.identities.find(self._hub.settings.device, name)
+        if known is None or not known.has_key:
+            known = await self._scope.make(name)
+        return known
+
+    def tick(self) -> None:
+        """Once a second: identities of modules that are no longer deployed go, when that can be done."""
+        now = self._hub.clock.monotonic()
+        if self._leftovers and self._forgetting is None and now >= self._forget_at:
+            self._forget_at = now + _FORGET_EVERY
+            self._forgetting = self._hub.run(self._forget_others())
+            self._forgetting.add_done_callback(self._forgotten)
+
+    def _forgotten(self, _: asyncio.Task[None]) -> None:
+        self._forgetting = None
+
+    async def _forget_others(self) -> None:
+        """Delete the identities of modules that are no longer deployed, unless a person made them."""
+        assert self._config is not None
+        left = False
+        for each in self._hub.identities.own_modules():
+            mine = each.managed_by.lower() == MANAGER.lower()
+            if not mine or each.module in self._config.modules or each.module in SYSTEM_MODULES:
+                continue
+            if self._hub.queues.length(upstream_lane(each.device, each.module)):
+                left = True  # what it had sent goes first
+                continue
+            try:
+                await self._scope.delete(each.module)
+            except UpstreamAway as error:
+                log.debug("the identity of %s stays for now: %s", each.module, error)
+                left = True
+            except LabError as error:
+                log.warning("the identity of %s stays: %s", each.module, error)
+            else:
+                log.info("the identity of %s is deleted: it is no longer deployed", each.module)
+        self._leftovers = left
+
+    # -- what it answers -----------------------------------------------------------------------------------
 
     async def method(self, name: str, payload: Any) -> tuple[int, Any]:
         """A direct method of `$edgeAgent`."""
@@ -93,30 +207,3 @@ class Agent:
     def hub_runs(self, started: float) -> None:
         """Say that the edge hub is up."""
         self.supervisor.set_system("edgeHub", ModuleState(RuntimeStatus.RUNNING, "running", started=started))
-
-    async def _ensure(self, name: str) -> None:
-        known = self._hub.identities.find(self._hub.settings.device, name)
-        if known is None or not known.has_key:
-            self._hub.identities.save([await self._rest.create_module(name, MANAGER)])
-
-    async def _forget_others(self, config: AgentConfig) -> None:
-        """Delete the identities of modules that are no longer deployed, unless a person made them."""
-        for each in self._hub.identities.own_modules():
-            mine = each.managed_by.lower() == MANAGER.lower()
-            if mine and each.module not in config.modules and each.module not in SYSTEM_MODULES:
-                try:
-                    await self._rest.delete_module(each.module)
-                except LabError as error:
-                    log.info("the identity of %s stays for now: %s", each.module, error)
-                else:
-                    self._hub.identities.delete(each.device, each.module)
-                    self._hub.kept_twins.delete(each.device, each.module)
-
-
-def hub_status(error: LabError | None) -> DesiredStatus:
-    """`lastDesiredStatus` of `$edgeHub`."""
-    if error is None:
-        return DesiredStatus(SUCCESS)
-    return (
-        DesiredStatus.of(error) if isinstance(error, InvalidManifest) else DesiredStatus(FAILED, str(error))
-    )

@@ -26,7 +26,7 @@ class ControlClient:
 
     def call(self, method: str, path: str, body: Any = None, *, timeout: float = _LONGEST) -> Any:
         """The answer's JSON, or its text, or None where it has no body."""
-        request = urllib.request.Request(
+        request = urllib.request.Request(  # noqa: S310 - the address is ours: http, on loopback
             self._told.url + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),

@@ -16,13 +16,33 @@ from prometheus_client.registry import Collector
 from iotedge_lab.edge.agent import RuntimeStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from prometheus_client import Metric
 
+    from iotedge_lab.edge.agent import ModuleState
     from iotedge_lab.edge.runtime.device import EdgeDevice
 
 _BASE = ("iothub", "edge_device", "instance_number")
+
+
+class Starts:
+    """How often each module's process was started and has ended, since the runtime started."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, tuple[int, int]] = {}
+        self._seen: dict[str, tuple[float | None, float | None]] = {}
+
+    def look(self, states: Mapping[str, ModuleState]) -> None:
+        """Something has changed about the modules."""
+        for name, state in states.items():
+            started, exited = self._seen.get(name, (None, None))
+            starts, ends = self.counts.get(name, (0, 0))
+            starts += state.started not in (None, started)
+            # What could not be started has an end, and none began.
+            ends += state.started is not None and state.exited not in (None, exited)
+            self.counts[name] = (starts, ends)
+            self._seen[name] = (state.started, state.exited)
 
 
 class _Reader(Collector):
@@ -77,7 +97,7 @@ class _Reader(Collector):
         )
         dropped = CounterMetricFamily(
             "edgehub_messages_dropped",
-            "Messages dropped: no_route, ttl_expiry, refused",
+            "Messages dropped: no_route, ttl_expiry, refused, module_removed",
             labels=[*_BASE, "reason"],
         )
         expired = refused = 0
@@ -87,9 +107,11 @@ class _Reader(Collector):
             oldest.add_metric(names, each.oldest)
             expired += each.expired
             refused += each.refused
+        purged = self._device.hub.pumps.purged
         dropped.add_metric([*self._labels, "no_route"], self._device.hub.router.dropped)
-        dropped.add_metric([*self._labels, "ttl_expiry"], expired)
-        dropped.add_metric([*self._labels, "refused"], refused)
+        dropped.add_metric([*self._labels, "ttl_expiry"], expired + purged["expired"])
+        dropped.add_metric([*self._labels, "refused"], refused + purged["refused"])
+        dropped.add_metric([*self._labels, "module_removed"], purged["removed"])
         yield length
         yield oldest
         yield dropped
@@ -102,17 +124,18 @@ class _Reader(Collector):
         )
 
     def _modules(self) -> Iterator[Metric]:
-        running = GaugeMetricFamily(
-            "edgeAgent_module_running", "Whether a module runs", labels=[*_BASE, "module_name"]
-        )
-        restarts = CounterMetricFamily(
-            "edgeAgent_module_restarts", "Restarts by policy", labels=[*_BASE, "module_name"]
-        )
+        names = [*_BASE, "module_name"]
+        running = GaugeMetricFamily("edgeAgent_module_running", "Whether a module runs", labels=names)
+        started = CounterMetricFamily("edgeAgent_module_start", "Processes started", labels=names)
+        stopped = CounterMetricFamily("edgeAgent_module_stop", "Processes that have ended", labels=names)
         for name, state in self._device.supervisor.status().items():
             running.add_metric([*self._labels, name], float(state.status is RuntimeStatus.RUNNING))
-            restarts.add_metric([*self._labels, name], state.restarts)
+        for name, (starts, ends) in self._device.starts.counts.items():
+            started.add_metric([*self._labels, name], starts)
+            stopped.add_metric([*self._labels, name], ends)
         yield running
-        yield restarts
+        yield started
+        yield stopped
 
     def _counter(self, name: str, text: str, value: float) -> Metric:
         made = CounterMetricFamily(name, text, labels=_BASE)
