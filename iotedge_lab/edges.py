@@ -21,11 +21,11 @@ import psutil
 from iotedge_lab import errors, launch
 from iotedge_lab.edge.agent.report import UNKNOWN
 from iotedge_lab.edge.runtime.client import ControlClient, edge_path
-from iotedge_lab.edge.runtime.place import RuntimeFile, RuntimeFolder, to_json
+from iotedge_lab.edge.runtime.place import RuntimeFile, RuntimeFolder, release_all, to_json
 from iotedge_lab.errors import EnvironmentProblem, HubFailed, HubNotRunning, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from iotedge_lab.edge.runtime.settings import EdgeSettings
@@ -113,19 +113,29 @@ class Runtime:
         if self.child is not None:
             self.child.close()
             self.child = None
+            release_all(self._folder.path)
 
     def _ended(self) -> None:
         if self.child is not None:
             self.child.wait()
 
     @contextlib.contextmanager
-    def _process(self) -> Any:
+    def _process(self) -> Iterator[psutil.Process]:
         if not self._folder.locked():
             raise HubNotRunning("there is no edge runtime to stop: it does not run.")
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(self._told.pid)
-            with launch.our_own(process):
-                yield process
+        told = self._folder.read() or self._told  # another one may have been started since
+        try:
+            process = psutil.Process(told.pid)
+        except psutil.NoSuchProcess:
+            process = None
+        # One that is younger than the file says has been given the number of one that is gone.
+        if process is None or process.create_time() > told.started + 1.0:
+            raise EnvironmentProblem(
+                f"{self._folder.path} is locked, and not by the process {told.pid} that it names: an edge runtime is "
+                "just starting, or runs in a container that shares the folder. Try again in a moment, or stop it there."
+            )
+        with launch.our_own(process):
+            yield process
 
 
 def forget_all(state: Path) -> None:

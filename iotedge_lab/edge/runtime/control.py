@@ -27,6 +27,7 @@ from aiohttp import web
 from iotedge_lab.edge.runtime.device import EdgeDevice
 from iotedge_lab.edge.runtime.metrics import exposition
 from iotedge_lab.edge.runtime.place import from_json
+from iotedge_lab.edge.upstream import CloudIdentity
 from iotedge_lab.errors import LabError, UsageError
 
 if TYPE_CHECKING:
@@ -64,13 +65,16 @@ class Host:
         return iter(tuple(self._devices.values()))
 
     async def resume(self) -> None:
-        """Run the devices that ran before."""
+        """Run the devices that ran before. One that cannot be started does not keep the others from it."""
         for name, settings in tuple(self._wanted.items()):
             try:
                 await self.run(settings)
             except LabError as error:
                 self.failures[name] = str(error)
                 log.warning("edge %s could not be started: %s", name, error)
+            except Exception as error:
+                self.failures[name] = f"a fault of the edge runtime: {error!r}"
+                log.exception("edge %s could not be started", name)
 
     async def run(self, settings: EdgeSettings) -> EdgeDevice:
         """Run a device; one that runs with other settings is started anew. Raises LabError."""
@@ -82,22 +86,40 @@ class Host:
                 return running
             if running is not None:
                 await self._devices.pop(device.id).close()
-            await device.start()
+            try:
+                await device.start()
+            except BaseException:
+                if running is not None:
+                    await self._run_again(running.settings)
+                raise
             self._devices[device.id] = device
             self.failures.pop(device.id, None)
             self._wanted[device.id] = settings
             self._folder.save_edges(self._wanted)
             return device
 
+    async def _run_again(self, settings: EdgeSettings) -> None:
+        """New settings were no good: go on with those of before."""
+        device = EdgeDevice(settings, self.edges, self._authority, self._clock)
+        try:
+            self._devices[device.id] = await device.start()
+        except LabError as error:
+            self.failures[device.id] = str(error)
+            log.warning("edge %s does not run any more: %s", device.id, error)
+
     async def stop(self, name: str, *, forget: bool = False) -> None:
         """Stop a device; `forget`: and give its address up. Raises UsageError."""
         async with self._turn:
-            device = self.get(name)
-            await self._devices.pop(name).close()
+            if name not in self._devices and name not in self.failures:
+                self.get(name)  # says which there are
             self._wanted.pop(name, None)
             self._folder.save_edges(self._wanted)
-            if forget:
-                device.gateway.give_up()
+            self.failures.pop(name, None)
+            device = self._devices.pop(name, None)
+            if device is not None:
+                await device.close()
+                if forget:
+                    device.gateway.give_up()
 
     def get(self, name: str) -> EdgeDevice:
         """A running device; raises UsageError."""
@@ -112,7 +134,12 @@ class Host:
     async def close(self) -> None:
         """Stop all, and remember which they were."""
         async with self._turn:
-            await asyncio.gather(*(device.close() for device in self._devices.values()))
+            ends = await asyncio.gather(
+                *(device.close() for device in self._devices.values()), return_exceptions=True
+            )
+            for device, end in zip(self._devices.values(), ends, strict=True):
+                if isinstance(end, Exception):
+                    log.error("edge %s did not end in order", device.id, exc_info=end)
             self._devices.clear()
 
 
@@ -158,7 +185,7 @@ class Control:
     @web.middleware
     async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), self._token.encode()):
+        if not hmac.compare_digest(given.encode(errors="replace"), self._token.encode()):
             return _error(401, "Unauthorized", "The token of runtime.json is needed.")
         try:
             return await handler(request)
@@ -183,8 +210,13 @@ class Control:
     async def _put(self, request: web.Request) -> web.Response:
         try:
             settings = from_json(await request.json())
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"The settings cannot be read: {error!r}.") from error
+            named = CloudIdentity.from_connection_string(settings.connection_string).device
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"The settings cannot be read ({type(error).__name__}).") from error
+        if named != request.match_info["device"]:
+            raise UsageError(
+                f"The connection string is that of {named!r}, and not of {request.match_info['device']!r}."
+            )
         return web.json_response((await self._host.run(settings)).status())
 
     async def _get(self, request: web.Request) -> web.Response:

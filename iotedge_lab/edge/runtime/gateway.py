@@ -12,9 +12,9 @@ import contextlib
 import json
 import logging
 import os
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from iotedge_lab.errors import EnvironmentProblem, LabError, UsageError
+from iotedge_lab.errors import EnvironmentProblem, LabError, PortTaken, UsageError
 from iotedge_lab.serve.addresses import is_loopback, listen
 from iotedge_lab.serve.claims import bind, claim, release
 from iotedge_lab.serve.listener import Listener
@@ -53,6 +53,7 @@ class Gateway:
         self.mqtt_port = MQTT_PORT
         self.https_port = HTTPS_PORT
         self.port_443 = False
+        self._proxy_port = 0
 
     async def start(self, authority: Authority, handlers: Handlers) -> Self:
         """Bind, and listen. Raises PortTaken, EnvironmentProblem or UsageError."""
@@ -77,12 +78,19 @@ class Gateway:
                 each.close()
             await self.close()
             raise
-        self._tell()
-        claim(self.host, self._owner)
+        try:
+            self._tell()
+        except OSError as error:
+            await self.close()
+            raise EnvironmentProblem(
+                f"{self._owner} cannot be written ({error.strerror}). Free some space, or mend the folder's rights."
+            ) from error
+        if not named:
+            claim(self.host, self._owner)
         return self
 
     def environment(self) -> dict[str, str]:
-        """What a module needs in its environment to get here."""
+        """What a module, or a leaf device on this machine, needs in its environment to get here."""
         if self._proxy is None or self._proxy.url is None:
             return {}
         made = {"HTTPS_PROXY": self._proxy.url, "https_proxy": self._proxy.url}
@@ -137,21 +145,36 @@ class Gateway:
     async def _start_proxy(self, *, named: bool) -> None:
         ports = (WELL_KNOWN_HTTPS, HTTPS_PORT, MQTT_PORT) if named else (WELL_KNOWN_HTTPS,)
         routes = [Route(self.hostname, port, self.host, self.https_port) for port in ports]
-        self._proxy = ConnectProxy(routes, upstream=os.environ.get("HTTPS_PROXY"))
-        await self._proxy.start(self.host, 0)
+        before = self._told().get("proxyPort")
+        for port in (
+            (before, 0) if isinstance(before, int) else (0,)
+        ):  # leaf devices have the address of before
+            self._proxy = ConnectProxy(routes, upstream=os.environ.get("HTTPS_PROXY"))
+            try:
+                self._proxy_port = await self._proxy.start(self.host, port)
+                return
+            except PortTaken:
+                if not port:
+                    raise
 
     def _before(self) -> str | None:
-        try:
-            found = json.loads(self._owner.read_text(encoding="utf-8"))["host"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        found = self._told().get("host")
         return found if isinstance(found, str) and found != "127.0.0.1" else None
 
+    def _told(self) -> dict[str, Any]:
+        """What was written here last."""
+        try:
+            found = json.loads(self._owner.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
     def _tell(self) -> None:
+        told = {"host": self.host, "hostname": self.hostname, "pid": os.getpid()}
+        if self._proxy_port:
+            told["proxyPort"] = self._proxy_port
         beside = self._owner.with_suffix(".new")
-        beside.write_text(
-            json.dumps({"host": self.host, "hostname": self.hostname, "pid": os.getpid()}), encoding="utf-8"
-        )
+        beside.write_text(json.dumps(told), encoding="utf-8")
         beside.replace(self._owner)
 
 

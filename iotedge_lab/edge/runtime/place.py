@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +22,9 @@ from filelock import FileLock, Timeout
 
 from iotedge_lab.edge.runtime.settings import EdgeSettings
 from iotedge_lab.errors import EnvironmentProblem, StateLocked
+from iotedge_lab.serve.claims import release
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +113,23 @@ class RuntimeFolder:
         _write_private(self.path / "edges.json", {name: to_json(each) for name, each in edges.items()})
 
     def load_edges(self) -> dict[str, EdgeSettings]:
-        """The edge devices that are to run."""
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            found = json.loads((self.path / "edges.json").read_text(encoding="utf-8"))
+        """The edge devices that are to run; none where the file is missing or damaged."""
+        file = self.path / "edges.json"
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
             return {name: from_json(each) for name, each in found.items()}
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            log.warning("%s cannot be read (%s): start the edge devices again", file, type(error).__name__)
         return {}
+
+
+def release_all(edges: Path) -> None:
+    """The addresses of all edge devices in a folder are free for others: none of them comes back."""
+    for owner in edges.glob("*/edge.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            release(str(json.loads(owner.read_text(encoding="utf-8"))["host"]), owner)
 
 
 def to_json(settings: EdgeSettings) -> dict[str, Any]:
