@@ -61,6 +61,9 @@ _TOPICS_KEPT: Final = 64  # and none that is long: many connections remember the
 _TOPIC_KEPT_SIZE: Final = 512
 _LONGEST_SILENCE: Final = 1767.0  # s; "IoT Hub limits the maximum server-side timeout to 29.45 minutes"
 _CONNECT_SECONDS: Final = 10.0
+SUBSCRIPTIONS: Final = 50
+"""Topic filters that a session may have; the SDKs use five. All are written anew when one is added."""
+_FILTER_LIMIT: Final = 1024
 A_METHOD: Final = "$iothub/methods/POST/name/?$rid=1"
 """Stands for any method call: is the client subscribed to them?"""
 
@@ -344,7 +347,9 @@ class MqttConnection(asyncio.Protocol):
         session = self._in_session()
         granted = []
         for topic_filter, qos in packet.filters:
-            if allowed_filter(topic_filter, session.device, session.module or None):
+            if allowed_filter(topic_filter, session.device, session.module or None) and _room(
+                session, topic_filter
+            ):
                 granted.append(min(qos, 1))  # a QoS 2 subscription is granted 1, as documented
                 self._broker.sessions.subscribe(session, topic_filter, granted[-1])
             else:
@@ -428,6 +433,12 @@ class MqttConnection(asyncio.Protocol):
         if self._session is None:
             raise ProtocolViolation("a packet came before CONNECT was accepted", "MQTT 3.1.1, 3.1")
         return self._session
+
+
+def _room(session: Session, topic_filter: str) -> bool:
+    """Whether the session may have this filter too."""
+    known = topic_filter in session.subscriptions
+    return known or (len(session.subscriptions) < SUBSCRIPTIONS and len(topic_filter) <= _FILTER_LIMIT)
 
 
 def _check_size(body: bytes) -> None:

@@ -1,9 +1,10 @@
 """HTTPS onto device-to-cloud messages.
 
 Stands for the REST call "Send Device Event" (learn.microsoft.com, rest/api/iothub/device), which documents the
-headers `iothub-app-*` alone. The others, and the batch, are what Azure's C, Node and .NET device SDKs write:
+headers `iothub-app-*` alone. The others, and the batch, are what Azure's C, Java, Node and .NET device SDKs write:
 
     iothub-messageid, iothub-correlationid, iothub-userid, iothub-contenttype, iothub-contentencoding
+    iothub-creation-time-utc (or without the dashes), iothub-interface-id (of security messages)
     Content-Type, Content-Encoding: the same as the last two, where these are missing
     Content-Type: application/vnd.microsoft.iothub.json: a batch,
         [{"body": base64, "base64Encoded": true, "properties": {"iothub-app-x": "1", "iothub-messageid": ..}}]
@@ -47,6 +48,8 @@ _SYSTEM: Final = {
     "iothub-contenttype": "content-type",
     "iothub-contentencoding": "content-encoding",
     "iothub-creationtimeutc": "iothub-creation-time-utc",
+    "iothub-creation-time-utc": "iothub-creation-time-utc",
+    "iothub-interface-id": "iothub-interface-id",
 }
 # What HTTP clients say when nobody told them: no statement about the message.
 _NO_TYPE: Final = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})

@@ -54,6 +54,15 @@ HEADERS = {
     ("Content-Type", "application/json"): lambda event: event.content_type,
     ("iothub-contentencoding", "utf-8"): lambda event: event.raw_amqp_message.properties.content_encoding,
     ("Content-Encoding", "utf-8"): lambda event: event.raw_amqp_message.properties.content_encoding,
+    ("iothub-creationtimeutc", "2026-11-22T10:00:00Z"): lambda event: annotations(event)[
+        "iothub-creation-time-utc"
+    ],
+    ("iothub-creation-time-utc", "2026-11-22T10:00:01Z"): lambda event: annotations(event)[
+        "iothub-creation-time-utc"
+    ],
+    ("iothub-interface-id", "urn:azureiot:Security:SecurityAgent:1"): lambda event: annotations(event)[
+        "iothub-interface-id"
+    ],
     ("iothub-app-Speed", "88"): lambda event: properties(event).get("Speed"),
     ("iothub-app-odd", "ä&=/+%#$"): lambda event: properties(event).get("odd"),
 }

@@ -287,6 +287,19 @@ def test_nothing_is_remembered_for_a_device_that_is_gone(house, way):
     assert again.answers() == []
 
 
+def test_a_session_has_so_many_subscriptions(house):
+    """Fifty, each of up to 1,024 characters; the next is refused in its place, and one that is there is renewed."""
+    wire = house.connected("d")
+    root = "devices/d/messages/devicebound"
+    long = f"{root}/{'x' * (1024 - len(root) - 1)}"
+    filters = [long + "x", long, *(f"{root}/{number}" for number in range(60)), long]
+    [suback] = wire.send(wire.client.subscribe(filters)[1])
+    assert list(suback.codes) == [p.SUBSCRIBE_FAILED, *[1] * 50, *[p.SUBSCRIBE_FAILED] * 11, 1]
+    wire.send(wire.client.unsubscribe([f"{root}/0"])[1])
+    [suback] = wire.send(wire.client.subscribe([f"{root}/#"])[1])
+    assert list(suback.codes) == [1]
+
+
 def test_topics_are_not_remembered_without_end(house):
     """A message id in each topic, or long topics, cost a connection no more memory the longer it lives."""
     wire = house.connected("d")
