@@ -45,7 +45,7 @@ class RawDevice:
         self.topic = f"{base}/messages/events/"
         self.sock = None
 
-    def connect(self, *, timeout=10.0):
+    def connect(self, *, timeout=30.0):
         """Open a connection; the CONNACK."""
         self.sock = dial(
             self.lab,
@@ -102,7 +102,7 @@ class RawDevice:
         self.close()
 
 
-def dial(lab, port, *, tls, timeout=10.0):
+def dial(lab, port, *, tls, timeout=30.0):
     """A socket to the hub."""
     sock = socket.create_connection((lab._told.host, port), timeout=timeout)
     if not tls:
@@ -153,7 +153,7 @@ class Consumer:
             self.errors.append(error)
             self.news.notify_all()
 
-    def wait(self, count, seconds=15.0):
+    def wait(self, count, seconds=30.0):
         """The events, once there are `count`."""
         with self.news:
             assert self.news.wait_for(lambda: len(self.events) >= count or self.errors, seconds), (
@@ -162,7 +162,7 @@ class Consumer:
             assert len(self.events) >= count, self.errors
             return list(self.events)
 
-    def wait_error(self, seconds=15.0):
+    def wait_error(self, seconds=30.0):
         """The first error."""
         with self.news:
             assert self.news.wait_for(lambda: self.errors, seconds), "no error came"
@@ -170,5 +170,5 @@ class Consumer:
 
     def close(self):
         self.client.close()
-        self.thread.join(20)
+        self.thread.join(60)
         assert not self.thread.is_alive()

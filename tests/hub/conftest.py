@@ -110,7 +110,7 @@ def _dial(lab):
     """`dial(port, tls=...)`: a bare socket to the hub; closed at the end of the test."""
     made = []
 
-    def connect(port, *, tls=False, timeout=10.0):
+    def connect(port, *, tls=False, timeout=30.0):
         made.append(dial(lab, port, tls=tls, timeout=timeout))
         return made[-1]
 

@@ -1,7 +1,7 @@
 """Looking for one event among those that a consumer receives."""
 
 
-def find(consumer, matches, seconds=15.0):
+def find(consumer, matches, seconds=30.0):
     """The first event of the consumer for which `matches(event)` holds, once it has come."""
     with consumer.news:
         hit = lambda: next((event for event in consumer.events if matches(event)), None)  # noqa: E731 - asked twice

@@ -29,7 +29,7 @@ class Caller:
             url,
             headers={"Authorization": self.token} | (headers or {}),
             verify=str(self.lab.ca_file),
-            timeout=10,
+            timeout=30,
             **options,
         )
 

@@ -128,7 +128,7 @@ class Node:
         with self._news:
             return [value for source, kind, value in self._unasked if (source, kind) == (origin, what)]
 
-    def wait(self, origin, what, count=1, seconds=20.0, matches=lambda _: True):
+    def wait(self, origin, what, count=1, seconds=30.0, matches=lambda _: True):
         """The first `count` of these, once they have come."""
         found = lambda: [value for value in self.heard(origin, what) if matches(value)]  # noqa: E731 - asked twice
         self._until(lambda: len(found()) >= count, seconds, f"{origin}: no {what}")

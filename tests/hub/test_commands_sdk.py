@@ -18,7 +18,7 @@ from iotedge_lab.rest import RestError, quote
 from iotedge_lab.wire import sas
 from iotedge_lab.wire.connection_string import ConnectionString
 
-SECONDS = 10
+SECONDS = 30
 
 
 @pytest.fixture(scope="module", autouse=True)

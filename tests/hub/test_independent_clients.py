@@ -10,6 +10,8 @@ import hashlib
 import hmac
 import http.client
 import json
+import math
+import os
 import socket
 import ssl
 import threading
@@ -25,7 +27,7 @@ from iotedge_lab.rest import RestError
 
 ACCEPTED, BAD_PROTOCOL, NOT_AUTHORIZED = 0, 1, 5
 REFUSED = 0x80
-SECONDS = 10
+SECONDS = 30
 METHODS = "$iothub/methods/POST/#"
 TWIN_ANSWERS = "$iothub/twin/res/#"
 DESIRED = "$iothub/twin/PATCH/properties/desired/#"
@@ -276,10 +278,10 @@ def test_silence_ends_a_connection(device, lab, paho):
     """A client is dropped when it is silent for 1.5 times its keep-alive, and kept while it pings."""
     other = f"{device}-pings"
     lab.rest().call("PUT", f"/devices/{other}", {"deviceId": other})
+    began = time.monotonic()
     silent, pinging = paho(device, keep_alive=1), paho(other, keep_alive=2)
     sock = silent.client.socket()
     sock.setblocking(False)
-    began = time.monotonic()
 
     def ended():
         try:
@@ -288,7 +290,7 @@ def test_silence_ends_a_connection(device, lab, paho):
             return False
 
     pinging.until(ended)
-    assert 1.4 < time.monotonic() - began < 4
+    assert time.monotonic() - began > 1.5
     pinging.until(lambda: time.monotonic() - began > 4.5)
     pinging.send("still here")
     assert not pinging.ends
@@ -656,18 +658,30 @@ def test_only_the_right_answer_counts(lab, device, paho):
 def test_an_answer_does_not_wait_for_tcp(lab, device, paho, options):
     """paho sends PUBACK and answer in two packets, the second when the first is acknowledged: at once, not after 40 ms.
 
-    The best of ten calls counts: a busy machine makes each slower, and a kernel that waits would make none faster.
+    Beside it is the same client with TCP_NODELAY, which waits for nobody: a kernel that waits would keep the first
+    40 ms behind it in each call, whatever else slows the machine.
     """
-    client = paho(device, **options)
-    client.subscribe(METHODS)
-    taken = []
-    for _ in range(10):
-        asked = Invoked(lab, device, "ping")
+    other = f"{device}-nodelay"
+    lab.rest().call("PUT", f"/devices/{other}", {"deviceId": other})
+    waiting, hasty = paho(device, **options), paho(other, **options)
+    with socket.socket(fileno=os.dup(hasty.client.socket().fileno())) as same:
+        same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def call(client, name):
+        asked = Invoked(lab, name, "ping")
         rid = client.receive()[0].topic.partition("$rid=")[2]
         client.client.publish(f"$iothub/methods/res/200/?$rid={rid}", "1", 1)
-        client.until(lambda asked=asked: asked.seconds is not None)
-        taken.append(asked.seconds)
-    assert min(taken) < 0.04
+        client.until(lambda: asked.seconds is not None)
+        return asked.seconds
+
+    for client in (waiting, hasty):
+        client.subscribe(METHODS)
+    best = math.inf
+    for _ in range(200):
+        best = min(best, call(hasty, other))
+        if call(waiting, device) < best + 0.03:
+            return
+    pytest.fail(f"each of 200 calls took 30 ms longer than the best with TCP_NODELAY, {best:.3f} s")
 
 
 def test_a_method_payload_that_is_no_json(lab, device, paho):

@@ -26,7 +26,7 @@ class Rest:
 
     def __call__(self, method, path, body=None, *, token="", headers=None, raw=None):
         told = self.lab._told
-        connection = http.client.HTTPSConnection(told.host, told.https_port, timeout=10, context=self.context)
+        connection = http.client.HTTPSConnection(told.host, told.https_port, timeout=30, context=self.context)
         sent = {"Authorization": token or self.token()} if token is not None else {}
         data = raw if raw is not None else (None if body is None else json.dumps(body).encode())
         try:

@@ -19,7 +19,7 @@ from iotedge_lab.wire.mqtt.packets import PublishRun
 from iotedge_lab.wire.mqtt.runs import iter_publishes
 from iotedge_lab.wire.topics import TwinResponse, parse_hub_topic, reported_patch_topic, twin_get_topic
 
-SECONDS = 10
+SECONDS = 30
 
 
 @pytest.fixture(autouse=True)

@@ -491,7 +491,7 @@ def _post(lab, name, **options):
         f"https://{lab.hostname}:{lab._told.https_port}/devices/{name}/messages/events?api-version=2021-04-12",
         data=b"over HTTPS",
         verify=str(lab.ca_file),
-        timeout=10,
+        timeout=30,
         **options,
     )
 
@@ -536,7 +536,7 @@ def test_authorities_as_plain_pem(lab, ca):
     def put(pem, key, name):
         token = sas.build(lab.hostname, key, int(time.time()) + 60, name)
         return requests.put(
-            url, data=pem, headers={"Authorization": token}, verify=str(lab.ca_file), timeout=10
+            url, data=pem, headers={"Authorization": token}, verify=str(lab.ca_file), timeout=30
         ).status_code
 
     keys = lab._told.keys
