@@ -19,6 +19,7 @@ from iotedge_lab.show.exercises import (
     ask,
     car_simulator,
     check,
+    edge_deployment,
     iot_hub_setup,
     run,
 )
@@ -53,7 +54,7 @@ def _after(number: int) -> list[SimpleNamespace]:
     return [event for event in EVENTS if event.sequence_number > number]
 
 
-MODULES = [car_simulator, iot_hub_setup]
+MODULES = [car_simulator, edge_deployment, iot_hub_setup]
 
 
 def _interval(accepts: Callable[[Any], bool]) -> Callable[[dict[str, Any], float], Any]:
@@ -106,6 +107,100 @@ def _sends_plain(registry: Any, text: str, _urgent: bool) -> None:
     registry.send_c2d_message("car-1", text)
 
 
+IMAGE = "localhost:5000/echomodule:0.0.1"
+ECHO_TO_HUB = "FROM /messages/modules/EchoModule/* INTO $upstream"
+ECHO_TO_ECHO2 = (
+    'FROM /messages/modules/EchoModule/* INTO BrokeredEndpoint("/modules/EchoModule2/inputs/input-echo")'
+)
+ECHO2_TO_ECHO = (
+    'FROM /messages/modules/EchoModule2/* INTO BrokeredEndpoint("/modules/EchoModule/inputs/input-echo")'
+)
+ECHO2_TO_HUB = "FROM /messages/modules/EchoModule2/* INTO $upstream"
+
+
+def _module(image: Any = IMAGE) -> dict[str, Any]:
+    return {"type": "docker", "status": "running", "restartPolicy": "always", "settings": {"image": image}}
+
+
+MANIFEST = {
+    "$edgeAgent": {
+        "properties.desired": {
+            "schemaVersion": "1.1",
+            "runtime": {"type": "docker", "settings": {}},
+            "systemModules": {"edgeAgent": _module("agent:1"), "edgeHub": _module("hub:1")},
+            "modules": {"EchoModule": _module()},
+        }
+    },
+    "$edgeHub": {
+        "properties.desired": {
+            "schemaVersion": "1.1",
+            "routes": {"EchoToHub": ECHO_TO_HUB},
+            "storeAndForwardConfiguration": {"timeToLiveSecs": 7200},
+        }
+    },
+}
+
+
+def _adding(
+    *routes: Any, module: Any = None, name: str = "EchoModule2", drop: str = ""
+) -> Callable[[dict[str, Any]], Any]:
+    def add_module(manifest: dict[str, Any]) -> Any:
+        modules = manifest["$edgeAgent"]["properties.desired"]["modules"]
+        modules[name] = _module() if module is None else module
+        modules.pop(drop, None)
+        known = manifest["$edgeHub"]["properties.desired"]["routes"]
+        known.pop(drop, None)
+        known.update({f"route{number}": route for number, route in enumerate(routes)})
+        return manifest
+
+    return add_module
+
+
+def _losing(manifest: dict[str, Any]) -> Any:
+    return {"$edgeAgent": manifest["$edgeAgent"]}
+
+
+def _route(condition: str, source: str = "/messages/*", sink: str = "$upstream") -> str:
+    return f"FROM {source} {condition} INTO {sink}"
+
+
+def _sailing(
+    *, early: int = 0, back: bool = True, cut: bool = True, count: bool = True, times: int = 1
+) -> Callable[[Any, Callable[[str], None], list[str]], Any]:
+    def sail(edge: Any, send: Callable[[str], None], texts: list[str]) -> Any:
+        for text in texts[:early]:
+            send(text)
+        if cut:
+            edge.offline()
+        for text in texts[early:] * times:
+            send(text)
+        waiting = edge.status().waiting
+        if back:
+            edge.online()
+            edge.wait_until_connected()
+            edge.wait_until_delivered()
+        return waiting if count else edge.status().waiting
+
+    return sail
+
+
+def _waits_for_ever(edge: Any, send: Callable[[str], None], texts: list[str]) -> int:
+    edge.offline()
+    for text in texts:
+        send(text)
+    edge.wait_until_delivered()
+    return 3
+
+
+def _waits_offline(edge: Any, send: Callable[[str], None], texts: list[str]) -> int:
+    edge.offline()
+    edge.wait_until_connected()
+    return 3
+
+
+ADD = edge_deployment.check_add_module
+ROUTE = edge_deployment.check_route
+SAIL = edge_deployment.check_sail
 INTERVAL = iot_hub_setup.check_next_interval
 ANSWER = iot_hub_setup.check_answer
 ORDER = iot_hub_setup.check_send_order
@@ -201,6 +296,76 @@ CASES: list[tuple[Callable[..., Verdict], tuple[Any, ...], Any, Word, str]] = [
     ),
     (ANSWER, (), _answering(bad=(400, {})), Word.WRONG, "with some words, not {}"),
     (ANSWER, (), _answering(other=(200, {})), Word.WRONG, "another method is 404"),
+    (ADD, (MANIFEST,), _adding(ECHO_TO_ECHO2, ECHO2_TO_HUB), Word.OK, "what both send"),
+    (ADD, (MANIFEST,), lambda manifest: None, Word.NOT_YET, "gives nothing back yet"),
+    (ADD, (MANIFEST,), lambda manifest: manifest, Word.NOT_YET, "no module 'EchoModule2'"),
+    (ADD, (MANIFEST,), _adding(..., module=...), Word.NOT_YET, "replace the ..."),
+    (ADD, (MANIFEST,), lambda manifest: 5, Word.WRONG, "the manifest was expected back"),
+    (ADD, (MANIFEST,), _losing, Word.WRONG, 'has lost its "routes"'),
+    (ADD, (MANIFEST,), _adding(name="Echo2"), Word.WRONG, "named 'Echo2'"),
+    (ADD, (MANIFEST,), _adding(drop="EchoModule"), Word.WRONG, "EchoModule is gone"),
+    (ADD, (MANIFEST,), _adding(module=_module("other:1")), Word.WRONG, "the image is 'other:1'"),
+    (ADD, (MANIFEST,), _adding(module={}), Word.WRONG, "would refuse this manifest"),
+    (ADD, (MANIFEST,), _adding("FROM nowhere"), Word.WRONG, "would refuse this manifest"),
+    (ADD, (MANIFEST,), _adding(ECHO2_TO_HUB), Word.WRONG, "no route leads from EchoModule"),
+    (ADD, (MANIFEST,), _adding(ECHO_TO_ECHO2), Word.WRONG, "what EchoModule2 sends goes nowhere"),
+    (
+        ADD,
+        (MANIFEST,),
+        _adding(ECHO_TO_ECHO2, ECHO2_TO_HUB, drop="EchoToHub"),
+        Word.WRONG,
+        "no longer reaches the hub",
+    ),
+    (
+        ADD,
+        (MANIFEST,),
+        _adding(ECHO_TO_ECHO2.replace("input-echo", "echo")),
+        Word.WRONG,
+        'leads to BrokeredEndpoint("/modules/EchoModule2/inputs/echo")',
+    ),
+    (
+        ADD,
+        (MANIFEST,),
+        _adding(ECHO_TO_ECHO2.replace("EchoModule/*", "*")),
+        Word.WRONG,
+        "gets what it sent itself",
+    ),
+    (
+        ADD,
+        (MANIFEST,),
+        _adding(ECHO_TO_ECHO2, ECHO2_TO_ECHO),
+        Word.WRONG,
+        "send to each other",
+    ),
+    (ADD, (MANIFEST,), lambda manifest: manifest["modules"], Word.WRONG, "raised KeyError"),
+    (ROUTE, (), _route("WHERE level = 'warning'"), Word.OK, "nothing else does"),
+    (ROUTE, (), ..., Word.NOT_YET, "write the route as text"),
+    (ROUTE, (), "", Word.NOT_YET, "write the route as text"),
+    (ROUTE, (), 5, Word.WRONG, "of type int"),
+    (ROUTE, (), _route("WHERE level == 'warning'"), Word.WRONG, "column 31"),
+    (ROUTE, (), _route("WHERE level = warning"), Word.WRONG, "without quotes"),
+    (ROUTE, (), _route("WHERE level = 'Warnings'"), Word.WRONG, "a warning does not pass"),
+    (ROUTE, (), _route(""), Word.WRONG, "without a level passes"),
+    (ROUTE, (), _route("WHERE level <> ''"), Word.WRONG, "'info' passes too"),
+    (ROUTE, (), _route("WHERE level = 'warning'", "/messages/events"), Word.WRONG, "a module's warning"),
+    (ROUTE, (), _route("WHERE level = 'warning'", "/messages/modules/*"), Word.WRONG, "the car is no module"),
+    (
+        ROUTE,
+        (),
+        _route("WHERE level = 'warning'", sink='BrokeredEndpoint("/modules/A/inputs/b")'),
+        Word.WRONG,
+        "the hub is $upstream",
+    ),
+    (SAIL, (), _sailing(), Word.OK, "3 messages were sent offline"),
+    (SAIL, (), lambda edge, send, texts: ..., Word.NOT_YET, "gives nothing back yet"),
+    (SAIL, (), lambda edge, send, texts: 3, Word.NOT_YET, "nothing was sent"),
+    (SAIL, (), _sailing(cut=False), Word.NOT_YET, "never cut off"),
+    (SAIL, (), _sailing(early=2), Word.WRONG, "2 of 3 were sent while"),
+    (SAIL, (), _sailing(back=False), Word.WRONG, "still offline"),
+    (SAIL, (), _sailing(count=False), Word.WRONG, "sail gave 0"),
+    (SAIL, (), _sailing(times=2), Word.WRONG, "send each once"),
+    (SAIL, (), _waits_for_ever, Word.WRONG, "nothing is delivered while it is offline"),
+    (SAIL, (), _waits_offline, Word.WRONG, "stays so until edge.online()"),
     (ORDER, (), _sending(), Word.OK, "priority=high"),
     (ORDER, (), lambda registry, text, urgent: None, Word.NOT_YET, "nothing was sent"),
     (ORDER, (), None, Word.NOT_YET, "write the function"),

@@ -16,7 +16,7 @@ from PIL import Image
 
 from iotedge_lab.car.rows import COLUMNS
 from iotedge_lab.errors import DataError, UsageError
-from iotedge_lab.show import plots, tables
+from iotedge_lab.show import arrivals, code, plots, tables
 from iotedge_lab.show.picture import Picture, figure, picture
 
 if TYPE_CHECKING:
@@ -214,3 +214,57 @@ def test_first_rows_count_what_they_leave_out(drive: pd.DataFrame) -> None:
     assert repr(table).endswith("\n3 of 40 rows, 11 columns. Ten a second.")
     assert table._repr_html_().count("<tr") == 4
     assert "3 of 40 rows" in table._repr_html_()
+
+
+def test_an_excerpt_is_the_file_s_own_text() -> None:
+    """A method comes at the margin, with its decorators and comments, and as Markdown that is coloured."""
+    shown = code.excerpt("EchoModule", "EchoModule.stop", "seconds")
+    text = (code.MODULES / "EchoModule" / "main.py").read_text()
+    assert repr(shown).startswith('def stop(self, *_: object) -> None:\n    """Have')
+    assert "\n\ndef seconds(value: object, what: str) -> float:" in repr(shown)
+    assert repr(shown).partition("\n\n")[2] in text
+    assert shown._repr_markdown_() == f"```python\n{shown!r}\n```"
+
+
+def test_an_excerpt_of_a_folder_of_ones_own(tmp_path: Path) -> None:
+    """Without names the whole file is shown, and decorators belong to their function."""
+    (tmp_path / "main.py").write_text("import a\n\n@a.b\nasync def f():\n    # why\n    pass\n")
+    assert repr(code.excerpt(tmp_path)) == (tmp_path / "main.py").read_text().strip()
+    assert repr(code.excerpt(tmp_path, "f")).startswith("@a.b\nasync def f():\n    # why")
+
+
+def test_an_excerpt_of_what_is_not_there_says_what_is(tmp_path: Path) -> None:
+    """A module, a file or a name that is not there is answered with those that are."""
+    with pytest.raises(UsageError, match=r"the lab has .*EchoModule"):
+        code.excerpt("Echo")
+    with pytest.raises(UsageError, match=r"there is no main\.py of"):
+        code.excerpt(tmp_path)
+    with pytest.raises(UsageError, match=r"has no EchoModule\.ru; it has .*EchoModule\.run,"):
+        code.excerpt("EchoModule", "EchoModule.ru")
+
+
+def _arrival(body: bytes, module: str = "") -> SimpleNamespace:
+    system = {b"iothub-connection-device-id": b"edge-1", b"iothub-connection-module-id": module.encode()}
+    return SimpleNamespace(
+        sequence_number=7,
+        offset="7",
+        enqueued_time=datetime(2026, 1, 1, 8, tzinfo=UTC),
+        system_properties=system if module else {b"iothub-connection-device-id": b"car-1"},
+        properties=None,
+        body=[body[:1], body[1:]],
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "module", "words"),
+    [
+        (b"hello", "EchoModule", '[edge-1/EchoModule]: "hello"'),
+        (b'{"speed": 30}', "", '[car-1]: {"speed": 30}'),
+        (b"\x00\xff", "", "[car-1]: AP8= (base64)"),
+    ],
+)
+def test_an_arrival_in_a_line(body: bytes, module: str, words: str) -> None:
+    """A line names the sender as the hub wrote it; text is quoted, JSON is as it came, bytes are base64."""
+    event = _arrival(body, module)
+    assert repr(arrivals.line(event)) == f"Message received from {words}"
+    assert f"[{arrivals.sender(event)}]" in words

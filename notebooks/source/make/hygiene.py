@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 300_000
 MAX_CODE_LINES = 25
-MAX_MEDIAN_CODE_LINES = 6
+MAX_MEDIAN_CODE_LINES = 4
 MAX_LINE = 92  # characters; more do not fit beside JupyterLab's file browser
 MAX_WORDS_BETWEEN = 60
 MAX_OUTPUT_LINES = 60
@@ -153,7 +153,7 @@ def pictures_have_alt_text(notebook: NotebookNode, _path: Path) -> Finding:
 
 
 def cells_are_short(notebook: NotebookNode, _path: Path) -> Finding:
-    """At most 25 lines a cell and 92 characters a line; the median of the open cells is at most 6 lines."""
+    """At most 25 lines a cell and 92 characters a line; the median of the open cells is at most 4 lines."""
     finding = Finding()
     lengths = []
     for number, cell in code_cells(notebook):
