@@ -10,7 +10,8 @@ old, and dropped. So ages are counted on a time of their own, the wall clock wit
 - The machine sleeps: on Linux the monotonic clock sleeps with it, so this looks like a step, and the sleep
   does not count.
 - The clock is back, at the next start, before the time of the last message that waits: it was set back, or lost.
-  Ages go on from that last message.
+  Ages go on from that last message. A still later start may find the clock right again: of the two ways to read
+  it, with the steps that are known and without, the one counts that makes less time pass.
 - The clock is forward at the next start: nothing tells a step from a long time out of power, so it counts as time.
   What is over is dropped, counted and logged.
 """
@@ -18,6 +19,7 @@ old, and dropped. So ages are counted on a time of their own, the wall clock wit
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -29,13 +31,17 @@ STEP: Final = 5.0
 
 
 class SteadyTime:
-    """The wall clock without its steps. `shift` is what they come to; it is kept with what was stamped."""
+    """The wall clock without its steps. `shift` is what they come to; it is kept with what was stamped.
+
+    `steps` counts them: what was turned into wall time before one is not right after it.
+    """
 
     def __init__(self, clock: Clock, shift: float = 0.0) -> None:
         self._clock = clock
         self._offset = clock.now() - clock.monotonic()
         self.shift = shift
         self.unsaved = False
+        self.steps = 0
 
     def now(self) -> float:
         """Seconds; those between two calls are true ones, give or take `STEP`."""
@@ -52,16 +58,20 @@ class SteadyTime:
             )
         return wall - self.shift
 
-    def not_before(self, last: float) -> None:
-        """Go on from `last`, the time of a message that waits, if the clock is behind it."""
-        behind = last - self.now()
-        if behind > 0:
-            self._step(-behind)
-            if behind >= STEP:
-                log.warning(
-                    "the clock is %.0f s behind the last message that waits; ages are counted from there on",
-                    behind,
-                )
+    def resume(self, last: float) -> None:
+        """At a start: go on after `last`, the time of the last message that waits (-inf where none does)."""
+        wall = self._clock.now()
+        fitting = [shift for shift in (self.shift, 0.0) if wall - shift >= last]
+        change = (max(fitting) if fitting else wall - last) - self.shift
+        if math.isinf(last):
+            change = -self.shift  # nobody's age depends on it: begin anew
+        if change:
+            self._step(change)
+        if not fitting and abs(change) >= STEP:
+            log.warning(
+                "the clock is %.0f s behind the last message that waits; ages are counted from there on",
+                -change,
+            )
 
     def wall(self, steady: float) -> float:
         """What the wall clock, as it goes now, showed at that time."""
@@ -69,4 +79,5 @@ class SteadyTime:
 
     def _step(self, seconds: float) -> None:
         self.shift += seconds
+        self.steps += 1
         self.unsaved = True

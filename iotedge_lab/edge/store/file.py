@@ -139,13 +139,13 @@ class EdgeStore(GroupStore):
 
         Takes some 20 ms at most. For once in a while, between two turns.
         """
-        free = self._pages("freelist_count")
-        if free < TRIM_FREE or self._pages("page_count") - free > TRIM_LIVE:
-            return False
         try:
+            free = self._pages("freelist_count")
+            if free < TRIM_FREE or self._pages("page_count") - free > TRIM_LIVE:
+                return False
             self.db.execute("PRAGMA temp_store = MEMORY")  # what is copied has keys in it
             self.db.execute("VACUUM")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StoreUnavailable) as error:
             log.info("%s was not shortened: %s", self.path, error)
             return False
         # The file is cut when the checkpoint comes to it.

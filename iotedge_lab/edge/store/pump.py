@@ -68,6 +68,7 @@ class Pump:
         self._after: dict[int, int] = {}  # by priority: the last id that was sent
         self._ready: deque[Parcel] = deque()  # read, and not sent yet
         self._foremost = 0  # the first to go of what was put since the last send
+        self._steps = 0  # of the clock, when they were read
         self._away = True  # until the first `wake`
         self._running = False
         self._later = False
@@ -178,7 +179,9 @@ class Pump:
     def _next(self) -> Parcel | None:
         try:
             while True:
-                if not self._ready:
+                if not self._ready or self._steps != self._queues.clock_steps:
+                    self._ready.clear()
+                    self._steps = self._queues.clock_steps
                     self._ready.extend(
                         self._queues.read(self.lane, self._after, READ_AHEAD, READ_AHEAD_BYTES)
                     )

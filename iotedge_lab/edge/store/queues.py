@@ -6,8 +6,8 @@ is stored once for each; what is over its time to live is dropped wherever it st
 at the front by default); ages do not follow a clock that is set anew (`ageing`).
 
 What is stored is the truth. In memory are a few numbers for each queue, and spans of ids that are gone and not yet
-deleted: deletions join the group commit, and large ones are done bit by bit. A kill between the acknowledgement of
-a message and its deletion has it sent again.
+deleted: deletions join the group commit. A kill between the acknowledgement of a message and its deletion has it
+sent again.
 
 A full disk refuses what is put; it does not stop what goes out. The deletions that such a disk refuses are tried
 again with each write and `tick`.
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 READ_BYTES: Final = 4 * 2**20  # a read ends here, whatever number was asked for
-_DELETE_MOST: Final = 4096  # rows a transaction, so that no message waits long behind a large deletion
-_SWEEP_MOST: Final = 20_000  # rows that one `tick` looks at
+_PURGE_MOST: Final = 4096  # rows a transaction, so that no message waits long behind a large deletion
+_SWEEP_MOST: Final = 4096  # rows that are over and are dropped in one turn
 _TRIM_EVERY: Final = 60.0
 _TELL_EVERY: Final = 60.0
 _SHIFT_KEY: Final = "clock_shift"
@@ -74,7 +74,8 @@ class Queues:
         self._queues: dict[int, _Queue] = {}
         self._by_key: dict[tuple[Lane, int], _Queue] = {}
         self._by_lane: dict[Lane, list[_Queue]] = {}  # the first to go first
-        self._gone = Spans()  # delivered, expired, refused or purged: deleted when the store gets to it
+        self._gone = Spans()  # delivered, expired or refused: deleted with the next transaction
+        self._purged = Spans()  # of queues that are no more: deleted bit by bit
         self._held: set[int] = set()
         self._counted: set[int] = set()  # numbers of queues whose counts are to be written
         self._listeners: dict[Lane, set[Callable[[int], None]]] = {}
@@ -83,8 +84,10 @@ class Queues:
         self._fresh: dict[tuple[Lane, int], _Queue] = {}  # begun in the transaction that is being written
         self._put: dict[int, list[int]] = {}  # by queue: how many, and the next id
         self._deleted: list[tuple[int, int, int]] = []  # first, last, how many there were
+        self._cleared: list[tuple[int, int]] = []  # the same of what was purged
         self._enlisted = False
         self._stuck = False
+        self._sweeping = False
         self._told_at = -math.inf
         self._untold = 0
         self._trim_at = clock.monotonic()
@@ -110,13 +113,13 @@ class Queues:
         ):
             known = self._queues.get(number)
             if known is None:
-                self._gone.add(first, final)
+                self._purged.add(first, final)
                 self._next_number = max(self._next_number, number + 1)
                 continue
             known.length, known.next = count, final + 1
             last = max(last, self._store.rows("SELECT enqueued FROM parcel WHERE id = ?", (final,))[0][0])
-        self._time.not_before(last)
-        if self._gone or self._time.unsaved:
+        self._time.resume(last)
+        if self._purged or self._time.unsaved:
             self._enlist()
 
     def _add(self, queue: _Queue) -> None:
@@ -183,8 +186,8 @@ class Queues:
             if not self._by_lane[queue.lane]:
                 del self._by_lane[queue.lane]
             if head is not None:
-                self._gone.add(head[0], queue.next - 1)
-        if self._gone:
+                self._purged.add(head[0], queue.next - 1)
+        if self._purged:
             self._enlist()
         return sum(queue.length for queue in found)
 
@@ -219,24 +222,19 @@ class Queues:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_SHIFT_KEY, repr(self._time.shift)))
 
     def _delete(self, db: sqlite3.Connection) -> None:
-        self._deleted = []
-        room = _DELETE_MOST if self._store.has_loop else math.inf
-        for span, last in self._gone:
-            begin = first = span
-            while first <= last and room > 0:
-                if last - first >= _DELETE_MOST:  # purged and expired ones leave wide gaps: step over them
-                    row = db.execute(
-                        "SELECT MIN(id) FROM parcel WHERE id BETWEEN ? AND ?", (first, last)
-                    ).fetchone()
-                    if row[0] is None:
-                        self._deleted.append((begin, last, 0))
-                        break
-                    first = row[0]
-                final = min(last, first + _DELETE_MOST - 1)
-                count = db.execute("DELETE FROM parcel WHERE id BETWEEN ? AND ?", (first, final)).rowcount
-                self._deleted.append((begin, final, count))
-                begin = first = final + 1
-                room -= count
+        self._deleted = [(first, last, _delete(db, first, last)) for first, last in self._gone]
+        self._cleared = []
+        room = _PURGE_MOST if self._store.has_loop else math.inf
+        for first, last in self._purged:
+            begin: int | None = first
+            while room > 0 and begin is not None:
+                final = min(last, begin + _PURGE_MOST - 1)
+                room -= _delete(db, begin, final)
+                # What expired or was delivered has left gaps, wide ones too: step over them.
+                begin = db.execute(
+                    "SELECT MIN(id) FROM parcel WHERE id BETWEEN ? AND ?", (final + 1, last)
+                ).fetchone()[0]
+                self._cleared.append((first, last if begin is None else begin - 1))
             if room <= 0:
                 break
 
@@ -283,7 +281,9 @@ class Queues:
                 queue.length -= count
                 if queue.head is not None and queue.head[0] <= last:
                     queue.head = None
-        self._deleted = []
+        for first, last in self._cleared:
+            self._purged.cut(first, last)
+        self._deleted, self._cleared = [], []
         woken: dict[Lane, int] = {}
         if written:
             for queue in self._fresh.values():
@@ -293,7 +293,7 @@ class Queues:
             for number, (count, following) in self._put.items():
                 known = self._queues.get(number)
                 if known is None:  # purged by one who was told before us
-                    self._gone.add(following - count, following - 1)
+                    self._purged.add(following - count, following - 1)
                     continue
                 queue = known
                 queue.length += count
@@ -305,21 +305,21 @@ class Queues:
         for lane, priority in woken.items():
             for wake in tuple(self._listeners.get(lane, ())):
                 _call(wake, priority)
-        if self._gone:
+        if self._gone or self._purged:
             self._enlist()
 
     def failed(self, error: StoreUnavailable) -> None:
         """Tell each sender that nothing was stored, and try the deletions by themselves."""
         self._enlisted = False
         lost, self._writing, self._pending = [*self._writing, *self._pending], [], []
-        self._fresh, self._put, self._deleted = {}, {}, []
+        self._fresh, self._put, self._deleted, self._cleared = {}, {}, [], []
         for _, done in lost:
             _call(done, error)
         self._delete_alone()
 
     def _delete_alone(self) -> None:
         """Deletions in a transaction of their own: what does not fit must not keep them from making room."""
-        if not self._gone:
+        if not self._gone and not self._purged:
             return
         if not self._stuck:
             self._store.make_room()
@@ -354,7 +354,8 @@ class Queues:
         """Up to `count` parcels of a lane: by priority, in a priority in order.
 
         `after` has for a priority the id after which to read. Bodies of `most_bytes` end a read early, though
-        not before the first parcel. What has expired is left out and dropped. Raises `StoreUnavailable`.
+        not before the first parcel. What has expired is left out and dropped; where that is very much the read ends
+        early too, and `tick` goes on with it. Raises `StoreUnavailable`.
         """
         found: list[Parcel] = []
         expired: list[int] = []
@@ -362,7 +363,9 @@ class Queues:
         size = 0
         for queue in self._by_lane.get(lane, ()):
             start = max(queue.low, (after or {}).get(queue.priority, 0) + 1)
-            if not queue.length or len(found) >= count or (found and size >= most_bytes):
+            if len(found) >= count or (found and size >= most_bytes) or len(expired) >= _SWEEP_MOST:
+                break
+            if not queue.length:
                 continue
             with self._store.reading(_READ, (self._gone.past(start), queue.high)) as rows:
                 for number, enqueued, expires, topic, body in rows:
@@ -370,6 +373,8 @@ class Queues:
                         continue
                     if expires <= now:
                         expired.append(number)
+                        if len(expired) >= _SWEEP_MOST:
+                            break
                         continue
                     size += len(body)
                     found.append(
@@ -379,6 +384,12 @@ class Queues:
                         break
         self._expire(expired)
         return found
+
+    @property
+    def clock_steps(self) -> int:
+        """How often the clock was set: the times of parcels that were read before belong to another clock."""
+        self._time.now()
+        return self._time.steps
 
     def still_waits(self, parcel: Parcel) -> bool:
         """Whether a parcel that was read is still to be delivered: not removed, purged or expired since."""
@@ -454,14 +465,12 @@ class Queues:
 
     def tick(self) -> None:
         """Once a second: drop what has expired, try again what failed, shorten the file when it is due."""
-        try:
-            self._sweep()
-        except StoreUnavailable as error:
-            log.warning("what has expired was not looked for: %s", error)
-        if self._gone or self._counted or self._time.unsaved:
+        if not self._sweeping:
+            self._sweep_on()
+        if self._gone or self._purged or self._counted or self._time.unsaved:
             self._enlist()
         monotonic = self._clock.monotonic()
-        if monotonic >= self._trim_at and not self._gone:
+        if monotonic >= self._trim_at and not self._purged:
             self._trim_at = monotonic + _TRIM_EVERY
             self._store.trim()
         if self._untold and monotonic >= self._told_at + _TELL_EVERY:
@@ -470,21 +479,34 @@ class Queues:
             self._untold = 0
 
     def _sweep(self) -> None:
-        rows = self._store.rows(
-            "SELECT id FROM parcel WHERE expires <= ? LIMIT ?",
-            (self._time.now(), _SWEEP_MOST + len(self._held)),
-        )
-        self._expire([row[0] for row in rows if row[0] not in self._held and row[0] not in self._gone])
+        most = _SWEEP_MOST + len(self._held)
+        rows = self._store.rows("SELECT id FROM parcel WHERE expires <= ? LIMIT ?", (self._time.now(), most))
+        over = [row[0] for row in rows if row[0] not in self._held and row[0] not in self._gone]
+        self._expire(over)
+        if over and len(rows) == most and not self._sweeping:
+            self._sweeping = self._store.later(self._sweep_on)
+
+    def _sweep_on(self) -> None:
+        self._sweeping = False
+        try:
+            self._sweep()
+        except StoreUnavailable as error:
+            log.warning("what has expired was not looked for: %s", error)
 
     def _expire(self, ids: Sequence[int]) -> None:
         for number in ids:
             queue = self._queues.get(number >> SEQUENCE_BITS)
-            if queue is not None:
+            if queue is not None:  # else it was purged, and goes with the rest
                 queue.expired += 1
                 self._counted.add(queue.number)
-        self._untold += len(ids)
-        if ids:
-            self.remove(ids)
+                self._untold += 1
+                self._gone.add(number)
+        if self._gone:
+            self._enlist()
+
+
+def _delete(db: sqlite3.Connection, first: int, last: int) -> int:
+    return db.execute("DELETE FROM parcel WHERE id BETWEEN ? AND ?", (first, last)).rowcount
 
 
 def _call(told: Callable[..., None], what: object) -> None:

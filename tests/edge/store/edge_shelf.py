@@ -35,10 +35,10 @@ class Turns:
 class Shelf:
     """A store and its queues, which can be closed, killed and opened again."""
 
-    def __init__(self, folder, **options):
+    def __init__(self, folder, clock=None, **options):
         self.path = folder / "edge.db"
         self.options = options
-        self.clock = FakeClock()
+        self.clock = clock or FakeClock()
         self.open()
 
     def open(self):

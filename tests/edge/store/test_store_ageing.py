@@ -53,18 +53,30 @@ def test_dropping_does_not_flood_the_log(shelf, caplog):
     assert [line.split()[0] for line in caplog.messages] == ["1", "60", "60"]
 
 
-def test_a_long_sweep_takes_several_ticks(shelf, monkeypatch):
-    """One `tick` looks at so many rows at most, and what is in flight does not keep it from the others."""
+def test_a_long_sweep_takes_several_turns(shelf, monkeypatch):
+    """One turn drops so many at most; what is in flight stays, and does not keep it from the others."""
     monkeypatch.setattr(queues, "_SWEEP_MOST", 10)
     shelf.put(*map(str, range(35)), ttl=10.0)
     for parcel in shelf.queues.read(UP, count=12):
         shelf.queues.hold(parcel.id)
     shelf.clock.advance(20)
-    shelf.tick()
-    assert shelf.rows() == 25
-    for _ in range(3):
-        shelf.tick()
-    assert shelf.rows() == 12
+    shelf.queues.tick()
+    shelf.turns.once()
+    assert (shelf.rows(), shelf.figures().expired) == (25, 20)
+    shelf.crash()
+    assert shelf.figures().expired + shelf.rows() == 35
+
+
+def test_reading_past_very_much_that_is_over(shelf, monkeypatch):
+    """A read does not walk through an endless run of them; the next one goes on, and the order of priorities holds."""
+    monkeypatch.setattr(queues, "_SWEEP_MOST", 10)
+    shelf.put(*map(str, range(25)), ttl=10.0, priority=1)
+    shelf.put("high", ttl=100.0, priority=1)
+    shelf.put("low", ttl=100.0, priority=2)
+    shelf.clock.advance(20)
+    assert [shelf.bodies() for _ in range(3)] == [[], [], ["high", "low"]]
+    shelf.turns.run()
+    assert shelf.figures(priority=1).expired == 25
 
 
 def test_what_is_in_flight_does_not_expire(shelf):
@@ -156,6 +168,19 @@ def test_a_step_between_reading_and_sending(shelf):
     assert shelf.figures().expired == 0
 
 
+def test_a_step_back_does_not_keep_what_is_over(shelf):
+    """What was read ahead is not sent beyond its time because the clock was set back."""
+    shelf.put("a", "b", ttl=100.0)
+    taker = Taker(room=1)
+    shelf.pump(taker).wake()
+    shelf.clock.time -= YEAR
+    shelf.clock.advance(101)
+    taker.acknowledge(1)
+    assert taker.sent == ["a"]
+    shelf.turns.run()
+    assert (shelf.figures().expired, shelf.rows()) == (1, 0)
+
+
 def test_many_steps(shelf):
     """A clock that is set again and again still counts true seconds."""
     shelf.put("a", ttl=1000.0)
@@ -191,6 +216,22 @@ def test_a_clock_that_was_set_back_while_the_runtime_was_down(shelf, caplog):
     assert shelf.bodies() == ["b"]
 
 
+def test_a_clock_that_was_lost_for_one_start_alone(shelf):
+    """A start in 1970 and the next one with the right time do not make 56 years pass for what waits."""
+    shelf.put("a", ttl=100.0)
+    shelf.store.close()
+    true = shelf.clock.time
+    shelf.clock.time = 0.0
+    shelf.open()
+    shelf.put("b", ttl=100.0)
+    shelf.clock.advance(10)
+    shelf.store.close()
+    shelf.clock.time = true + 30
+    shelf.open()
+    assert shelf.bodies() == ["a", "b"]
+    assert shelf.figures().oldest == pytest.approx(30)
+
+
 def test_time_out_of_power_counts(shelf, caplog):
     """A start much later finds over what is over: dropped, counted, and said."""
     shelf.put("a", ttl=100.0)
@@ -221,8 +262,28 @@ def test_a_little_behind_is_no_news(caplog):
     """At a start a clock a moment behind the last message is corrected for without a word."""
     clock = FakeClock(1000.0)
     steady = SteadyTime(clock)
-    steady.not_before(1001.0)
-    assert steady.now() == 1001.0
-    steady.not_before(1000.5)
-    assert steady.now() == 1001.0
+    steady.resume(1001.0)
+    assert (steady.now(), steady.unsaved) == (1001.0, True)
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("shift", "last", "now"),
+    [
+        (0.0, 900.0, 1000.0),
+        (0.0, 1200.0, 1200.0),  # behind
+        (300.0, 600.0, 700.0),  # a step forward that is known
+        (300.0, 900.0, 1000.0),  # and was taken back while nobody looked
+        (-300.0, 1250.0, 1300.0),  # a step back that is known
+        (-300.0, 950.0, 1000.0),  # and was made good
+        (-300.0, 1400.0, 1400.0),
+        (300.0, -math.inf, 1000.0),
+        (-300.0, -math.inf, 1000.0),
+    ],
+)
+def test_at_a_start_the_least_time_has_passed(shift, last, now):
+    """Of the ways to read a clock that shows 1000, the one that makes the least time pass since the last message."""
+    steady = SteadyTime(FakeClock(1000.0), shift)
+    steady.resume(last)
+    assert steady.now() == now
+    assert steady.unsaved == (steady.shift != shift)

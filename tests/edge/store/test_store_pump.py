@@ -198,6 +198,23 @@ def test_a_late_acknowledgement_counts(shelf):
     assert taker.take() == ["d"]
 
 
+def test_a_late_acknowledgement_of_what_is_read_ahead(shelf):
+    """Acknowledged by the lost connection while it waits to be sent again: it is not."""
+    taker = Taker()
+    made = shelf.pump(taker)
+    made.wake()
+    shelf.put("a", "b", "c")
+    old = list(taker.waiting)
+    made.lost()
+    taker.cut()
+    taker.room = 1
+    taker.take()
+    made.wake()
+    old[1][1]()
+    taker.acknowledge(1)
+    assert taker.take() == ["a", "c"]
+
+
 def test_a_connection_that_breaks_while_it_sends(shelf):
     """`lost` from within `send` loses nothing, whatever `send` then says."""
     for answer in (True, False):
@@ -207,7 +224,7 @@ def test_a_connection_that_breaks_while_it_sends(shelf):
                 super().send(parcel, done)
                 if parcel.body == b"b" and not self.broken:
                     self.broken = True
-                    made.lost()
+                    made.lost()  # noqa: B023
                     self.cut()
                     return answer  # noqa: B023
                 return True

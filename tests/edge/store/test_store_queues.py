@@ -1,6 +1,7 @@
 """The queues: durable before it is told, in order, each by its priority, and counted right."""
 
 import math
+import sqlite3
 
 import pytest
 from edge_shelf import INPUT, OTHER, UP
@@ -149,28 +150,39 @@ def test_removing_again_or_what_never_was_changes_nothing(shelf):
     assert shelf.queues.length(UP) == shelf.rows() == 1
 
 
-def test_a_large_removal_is_done_bit_by_bit(shelf, monkeypatch):
-    """One transaction deletes so many rows at most; the rest is gone for readers at once, and follows."""
-    monkeypatch.setattr(queues, "_DELETE_MOST", 10)
-    shelf.put(*map(str, range(95)))
+def test_a_large_purge_is_done_bit_by_bit(shelf, monkeypatch):
+    """One transaction deletes so many rows of it at most, and what is acknowledged meanwhile goes first and whole."""
+    monkeypatch.setattr(queues, "_PURGE_MOST", 10)
+    shelf.put(*map(str, range(95)), lane=INPUT)
+    shelf.put(*map(str, range(20)))
     shelf.put("stays")
-    found = shelf.queues.read(UP)
-    shelf.queues.remove(parcel.id for parcel in found[:-1])
-    assert shelf.bodies() == ["stays"]
+    shelf.queues.purge(INPUT.endpoint)
+    shelf.queues.remove(parcel.id for parcel in shelf.queues.read(UP, count=20))
     shelf.turns.once()
     assert shelf.rows() == 86
     assert shelf.turns.run() >= 9
     assert shelf.rows() == shelf.queues.length(UP) == 1
 
 
+def test_an_orderly_stop_brings_nothing_back(shelf, monkeypatch):
+    """What was acknowledged before `close` is deleted by it, however much else is to be deleted."""
+    monkeypatch.setattr(queues, "_PURGE_MOST", 3)
+    shelf.put(*"abcdefgh", lane=INPUT)
+    shelf.put(*"abcdef", "stays")
+    shelf.queues.purge(INPUT.endpoint)
+    shelf.queues.remove(parcel.id for parcel in shelf.queues.read(UP, count=6))
+    shelf.reopen()
+    assert (shelf.bodies(), shelf.bodies(INPUT), shelf.rows()) == (["stays"], [], 1)
+
+
 def test_a_wide_gap_is_stepped_over(shelf, monkeypatch):
     """Deletion of a span in which few rows are left takes no transaction for each of its numbers."""
-    monkeypatch.setattr(queues, "_DELETE_MOST", 10)
+    monkeypatch.setattr(queues, "_PURGE_MOST", 10)
     shelf.put(*map(str, range(1000)))
     found = [parcel.id for parcel in shelf.queues.read(UP, count=1000)]
-    with shelf.store.transaction() as db:
-        db.execute("DELETE FROM parcel WHERE id > ? AND id < ?", (found[0], found[-1]))
-    shelf.queues.remove(found)
+    shelf.queues.remove(found[1:-1])
+    shelf.turns.run()
+    shelf.queues.purge(UP.endpoint)
     assert shelf.turns.run() < 5
     assert shelf.rows() == 0
 
@@ -302,7 +314,7 @@ def test_purge_of_one_source(shelf):
 
 def test_purge_is_durable_before_the_rows_are_deleted(shelf, monkeypatch):
     """A kill right after a purge does not bring back what was purged, and the next start deletes it."""
-    monkeypatch.setattr(queues, "_DELETE_MOST", 5)
+    monkeypatch.setattr(queues, "_PURGE_MOST", 5)
     shelf.put(*map(str, range(50)))
     shelf.put("kept", lane=OTHER)
     shelf.queues.purge(UP.endpoint, UP.source)
@@ -362,8 +374,6 @@ def test_a_late_removal_after_a_purge_meets_nobody(shelf):
 
 def test_a_purge_that_the_disk_refuses_purges_nothing(shelf):
     """With the file held by another process a purge raises 503, and all is as before."""
-    import sqlite3
-
     shelf.put("a", "b")
     shelf.store.db.execute("PRAGMA busy_timeout = 0")
     other = sqlite3.connect(shelf.path, isolation_level=None)
