@@ -7,14 +7,15 @@ The interval (seconds) is set by the environment variable ECHO_INTERVAL, or late
 property `interval`; the one in force is reported.
 """
 
+import contextlib
 import logging
 import math
 import os
 import signal
 import sys
-import threading
 import time
 from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from azure.iot.device import IoTHubModuleClient, Message
@@ -23,6 +24,7 @@ from azure.iot.device.exceptions import ClientError
 INPUT, OUTPUT = "input-echo", "output-echo"
 DEFAULT_INTERVAL = 30.0
 RETRY_SECONDS = 5.0
+RESEND_SECONDS = 1.0
 
 log = logging.getLogger("EchoModule")
 new_message: Any = Message
@@ -33,8 +35,9 @@ class EchoModule:
 
     def __init__(self, interval: float) -> None:
         self.interval = interval
-        self.stopping = threading.Event()
-        self.changed = threading.Event()
+        self.stopping = False
+        # Wakes `run`. Not an Event: a signal handler may meet its lock held by the very thread that it interrupts.
+        self.news: SimpleQueue[None] = SimpleQueue()
         self.client: Any = None
 
     def run(self) -> None:
@@ -43,24 +46,28 @@ class EchoModule:
         if self.client is None:
             return
         try:
-            while not self.stopping.is_set():
+            while not self.stopping:
                 sent = time.monotonic()
                 self.send(new_message(f"Sending event at {datetime.now(UTC).isoformat()}"))
-                while not self.stopping.is_set() and time.monotonic() < sent + self.interval:
-                    self.changed.wait(sent + self.interval - time.monotonic())
-                    self.changed.clear()
+                while not self.stopping and time.monotonic() < sent + self.interval:
+                    self.wait(sent + self.interval - time.monotonic())
         finally:
             self.client.shutdown()
             log.info("Stopped")
 
     def stop(self, *_: object) -> None:
         """Have `run` return."""
-        self.stopping.set()
-        self.changed.set()
+        self.stopping = True
+        self.news.put(None)
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until there is news."""
+        with contextlib.suppress(Empty):
+            self.news.get(timeout=max(0.0, seconds))
 
     def connected(self) -> Any:
         """A connected client with its handlers set; None if it was told to stop before there was one."""
-        while not self.stopping.is_set():
+        while not self.stopping:
             client = None
             try:
                 client = IoTHubModuleClient.create_from_edge_environment()
@@ -73,7 +80,7 @@ class EchoModule:
                 log.warning("The edge hub cannot be reached yet: %s", error)
                 if client is not None:
                     client.shutdown()
-                self.stopping.wait(RETRY_SECONDS)
+                self.wait(RETRY_SECONDS)
             else:
                 log.info("Connected; an event every %g s", self.interval)
                 return client
@@ -97,16 +104,16 @@ class EchoModule:
             except ValueError as error:
                 log.error("%s", error)  # noqa: TRY400 - the text says it all
         self.client.patch_twin_reported_properties({"interval": self.interval})
-        self.changed.set()
+        self.news.put(None)
 
     def send(self, message: Message) -> None:
         """Send a message to the output; while the edge hub is away, wait for it."""
-        while not self.stopping.is_set():
+        while not self.stopping:
             try:
                 self.client.send_message_to_output(message, OUTPUT)
             except ClientError as error:
                 log.warning("Not sent, trying again: %s", error)
-                self.stopping.wait(1.0)
+                time.sleep(RESEND_SECONDS)
             else:
                 log.info("Sent: %s", message)
                 return
