@@ -82,8 +82,7 @@ class Member:
         """A client of this identity has connected here."""
         self.connection = connection
         self.connected_at = self._hub.clock.now()
-        self._wants_desired = False
-        self._relay.left()
+        self._forget_client()
         self.open_link()
 
     def subscribed(self, session: Session) -> None:
@@ -108,12 +107,16 @@ class Member:
             return
         self._hub.methods.gone(self.device, self.module, connection)
         self.connection = None
-        self._wants_desired = False
         self.disconnected_at = self._hub.clock.now()
+        self._forget_client()
+        self._listen()
+
+    def _forget_client(self) -> None:
+        """What was on its way to a client did not come, as far as is known."""
+        self._wants_desired = False
         self._relay.left()
         if self._twin is not None:
             self._twin.gone()
-        self._listen()
 
     def request(self, topic: bytes, body: bytes) -> None:
         """Something that the client sent to `$iothub/...`; raises `ProtocolViolation` for a topic that is none."""

@@ -134,14 +134,13 @@ class EdgeTwin:
     async def listening(self) -> None:
         """The client has begun to listen to desired properties: it is told what it has missed."""
         async with self._turn:
-            self._offered = None
             link = self._connected()
             if link is not None and self.is_known:
                 await self._quietly(self._sync(link))
             self._offer()
 
     def gone(self) -> None:
-        """The client's connection has ended: what was on its way to it may not have come."""
+        """The client's connection has ended, or is another one: what was on its way to it may not have come."""
         self._offered = None
 
     # -- the hub's side ------------------------------------------------------------------------------------
@@ -163,7 +162,7 @@ class EdgeTwin:
                 link = self._connected()
                 if known is not None and version == known.get(_VERSION):
                     return
-                if link is not None and await self._quietly(self._sync(link)) and known is None:
+                if link is not None and await self._quietly(self._sync(link)) and self._has_nothing:
                     self._offer(patch)
                 return
             change = without_metadata(patch)
@@ -205,12 +204,17 @@ class EdgeTwin:
         if desired is None or (has == desired and patch is None):
             return
         if has is None and patch is None:
-            return  # it has never asked for its twin, and will
+            return  # it has never asked for its twin, and will: there is no difference to be told
         if patch is None or (has is not None and has.get(_VERSION) != patch.get(_VERSION, 0) - 1):
             change = difference(without_metadata(has or {}), without_metadata(desired))
             patch = {**change, _VERSION: desired.get(_VERSION, 0)}
         if self._tell(patch, lambda: self._has(desired)):
             self._offered = desired
+
+    @property
+    def _has_nothing(self) -> bool:
+        """Whether the client has never got its twin, nor a patch of it."""
+        return self._offered is None and self._copy.told is None
 
     def _has(self, desired: Json) -> None:
         if self._copy.told != desired:
