@@ -218,7 +218,8 @@ class EdgeStatus:
         link = (
             "connected to the hub" if self.connected else (self.raw["trouble"] or "not connected to the hub")
         )
-        return f"{link}; deployment {self.deployment}; {self.waiting} messages waiting"
+        waiting = f"{self.waiting} message{'s' * (self.waiting != 1)} waiting"
+        return f"{link}; deployment {self.deployment}; {waiting}"
 
     def __repr__(self) -> str:
         widths = [max(len(row[at]) for row in (_HEAD, *self.rows)) for at in range(len(_HEAD))]

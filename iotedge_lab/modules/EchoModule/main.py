@@ -91,7 +91,12 @@ class EchoModule:
         if message.input_name != INPUT:
             log.warning("A message came to %s, where none is expected", message.input_name)
             return
-        copy = new_message(message.data, message.message_id, message.content_encoding, message.content_type)
+        copy = new_message(
+            message.data,
+            message.message_id,
+            content_encoding=message.content_encoding,
+            content_type=message.content_type,
+        )
         copy.correlation_id = message.correlation_id
         copy.custom_properties = dict(message.custom_properties)
         self.send(copy)
