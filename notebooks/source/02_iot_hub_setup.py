@@ -405,8 +405,8 @@ code.excerpt("EchoModule", "EchoModule.run", "EchoModule.echo")
 #
 # ## A deployment manifest
 #
-# says which modules run, and where their messages go. Each `image` is a container's on Azure; here a table leads
-# from its name to the program.
+# A manifest says which modules run, and where their messages go. Each `image` is a container's on Azure; here a
+# table leads from its name to the program.
 
 
 # %%
