@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
+    from iotedge_lab.simulation import Simulator
+
 TAG = "iotedgeLab"
 AZURE_NAME = f"{HUB_NAME}.azure-devices.net"
 SERVICE_VARIABLE = "IOTHUB_CONNECTION_STRING"
@@ -53,6 +55,7 @@ class Lab:
         self._settings = launch.Settings()
         self._before: dict[str, str | None] = {}
         self._edges: dict[str, Edge] = {}
+        self._simulators: list[Simulator] = []
 
     @classmethod
     def open(
@@ -190,6 +193,22 @@ class Lab:
         self._edges[device_id] = made
         return made.start()
 
+    def simulator(self, *inputs: str, port: int = 53000, device_id: str | None = None) -> Simulator:
+        """The simulator for one module, started here: messages can be posted to these inputs of the module.
+
+        One that runs as is asked for goes on; else it is started anew. `device_id`: the edge device that it acts as,
+        by default one that the lab makes at its own hub. Raises `PortTaken`, and `UsageError` for a hub on Azure
+        without a `device_id`.
+        """
+        from iotedge_lab.simulation import DEVICE, Simulator, local_setup
+
+        if not self.is_local and device_id is None:
+            raise UsageError("On Azure no device is made for the simulator: name one of your edge devices.")
+        made = Simulator(self._state.path, ephemeral=self._child is not None)
+        made.open(local_setup(self, self._state, device_id or DEVICE), *inputs, port=port)
+        self._simulators.append(made)
+        return made
+
     def env(self, *, proxy: bool = False) -> dict[str, str]:
         """The environment variables by which the SDKs find and trust this hub.
 
@@ -304,6 +323,9 @@ class Lab:
         for edge in self._edges.values():
             edge.close()
         self._edges.clear()
+        for simulator in self._simulators:
+            simulator.close()
+        self._simulators.clear()
         if self._child is not None:
             self._child.close()
             self._child = None

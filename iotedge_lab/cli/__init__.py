@@ -9,7 +9,19 @@ from __future__ import annotations
 import click
 
 from iotedge_lab import __version__
-from iotedge_lab.cli import checkup, demo, devices, fleet, groups, lifecycle, monitor, workbooks
+from iotedge_lab.cli import (
+    checkup,
+    demo,
+    devices,
+    edge,
+    fleet,
+    groups,
+    lifecycle,
+    monitor,
+    simulator,
+    solution,
+    workbooks,
+)
 from iotedge_lab.cli.app import LabGroup
 
 __all__ = ["main"]
@@ -45,6 +57,9 @@ for _command in (
     lifecycle.reset,
     monitor.monitor,
     devices.device,
+    edge.edge,
+    simulator.simulator,
+    solution.solution,
     groups.consumer_group,
     checkup.doctor,
     workbooks.lab,

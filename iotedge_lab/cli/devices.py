@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from iotedge_lab.cli.app import echo_lines, not_empty, state_option, table, target_lab
+from iotedge_lab.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from iotedge_lab.rest import RestClient
 
 MASK = "***"
 _KEYS = ("primaryKey", "secondaryKey")
@@ -46,19 +49,40 @@ def device() -> None:
     help="A module M of the device ID, which must exist.",
 )
 @click.option("--disabled", is_flag=True, help="Not allowed to connect yet.")
-def create(state_dir: Path | None, device_id: str, edge: bool, module_id: str | None, disabled: bool) -> None:
+@click.option(
+    "--parent",
+    metavar="EDGE",
+    callback=not_empty,
+    help="The edge device through which it connects (GatewayHostName), which must exist.",
+)
+def create(
+    *,
+    state_dir: Path | None,
+    device_id: str,
+    edge: bool,
+    module_id: str | None,
+    disabled: bool,
+    parent: str | None,
+) -> None:
     """Register the device ID, with keys that the hub draws."""
     body: dict[str, Any] = {
         "deviceId": device_id,
         "authentication": {"type": "sas", "symmetricKey": {"primaryKey": None, "secondaryKey": None}},
     }
     if module_id is not None:
-        if edge or disabled:
-            raise click.UsageError("--edge and --disabled are for devices; a module has neither.")
+        if edge or disabled or parent is not None:
+            raise click.UsageError(
+                "--edge, --disabled and --parent are for devices; a module has none of them."
+            )
         body |= {"moduleId": module_id, "managedBy": None}
     else:
         body |= {"status": "disabled" if disabled else "enabled", "capabilities": {"iotEdge": edge}}
-    target_lab(state_dir).rest().call("PUT", _path(device_id, module_id), body)
+    rest = target_lab(state_dir).rest()
+    if parent is not None:
+        scope = _scope_of(rest, parent)
+        # A leaf device lies in its parent's scope; an edge device has one of its own, below it.
+        body |= {"parentScopes": [scope]} if edge else {"deviceScope": scope}
+    rest.call("PUT", _path(device_id, module_id), body)
     kind = "module" if module_id else "Edge device" if edge else "device"
     click.echo(f"created {kind} {_name(device_id, module_id)}{' (disabled)' if disabled else ''}")
 
@@ -127,6 +151,18 @@ def masked(identity: dict[str, Any]) -> dict[str, Any]:
         return identity
     shown = {name: MASK if name in _KEYS and key else key for name, key in keys.items()}
     return identity | {"authentication": authentication | {"symmetricKey": shown}}
+
+
+def _scope_of(rest: RestClient, parent: str) -> str:
+    """The scope of an edge device; raises UsageError for a device that is none."""
+    found = rest.call("GET", _path(parent, None))
+    scope = found.get("deviceScope")
+    if not scope or not (found.get("capabilities") or {}).get("iotEdge"):
+        raise UsageError(
+            f"{parent!r} is no edge device, so nothing can connect through it. Create it with "
+            f"'iotedge-lab device create {parent} --edge'."
+        )
+    return str(scope)
 
 
 def _path(device_id: str, module_id: str | None) -> str:

@@ -179,9 +179,10 @@ def _serve_here(
 @click.command(short_help="Stop the local hub.")
 @state_option
 def down(state_dir: Path | None) -> None:
-    """Stop the local hub in order; what arrived is stored and acknowledged first.
+    """Stop the local hub in order, and the edge devices and the simulator that run here.
 
-    Nothing is deleted: 'iotedge-lab up' goes on where it left off. Stopping a hub that does not run is no error.
+    What arrived is stored and acknowledged first. Nothing is deleted: 'iotedge-lab up' goes on where it left off,
+    and so does 'iotedge-lab edge up'. Stopping a hub that does not run is no error.
     """
     import psutil
 
@@ -189,6 +190,7 @@ def down(state_dir: Path | None) -> None:
     from iotedge_lab.hub.state import StateFolder
 
     state = StateFolder(state_dir)
+    _stop_edges(state)
     told = state.read()
     if not state.locked():
         click.echo(f"no hub runs on {state.path}")
@@ -206,23 +208,53 @@ def down(state_dir: Path | None) -> None:
     click.echo(f"stopped {told.hostname} (process {told.pid})" if stopped else f"no hub runs on {state.path}")
 
 
+def _stop_edges(state: StateFolder) -> None:
+    """Before the hub: what modules say at their end still arrives."""
+    from iotedge_lab.cli.edge import stop_runtime
+    from iotedge_lab.simulation import Simulator
+
+    if Simulator(state.path).stop():
+        click.echo("stopped the simulator")
+    stopped = stop_runtime(state.path)
+    if stopped:
+        click.echo(stopped)
+
+
+def _edges(state: StateFolder) -> list[tuple[str, bool]]:
+    """The edge devices that run here, and whether each is connected to its hub."""
+    from iotedge_lab.edges import Runtime
+
+    runtime = Runtime.find(state.path)
+    found = [] if runtime is None else runtime.edges()
+    return [(str(each.raw["device"]), each.connected) for each in found]
+
+
+def _edges_text(edges: list[tuple[str, bool]]) -> str:
+    return ", ".join(f"{name} ({'connected' if connected else 'not connected'})" for name, connected in edges)
+
+
 @click.command(short_help="Say whether the local hub runs.")
 @state_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 @click.pass_context
 def status(ctx: click.Context, state_dir: Path | None, as_json: bool) -> None:
-    """Say whether the local hub runs, and what it holds.
+    """Say whether the local hub runs, and what it holds; which edge devices run here.
 
     Exit status: 0 it runs; 3 it does not; 1 its process is there and does not answer.
     """
     from iotedge_lab.hub.state import StateFolder
 
     state = StateFolder(state_dir)
+    edges = _edges(state)
+    shown = [("edge devices", _edges_text(edges))] if edges else []
+    told_edges = (
+        {"edges": [{"device": name, "connected": connected} for name, connected in edges]} if edges else {}
+    )
     if not state.locked():
         if as_json:
-            click.echo(json.dumps({"running": False, "state": str(state.path)}))
+            click.echo(json.dumps({"running": False, "state": str(state.path), **told_edges}))
         else:
-            echo_lines(table([("hub", "not running"), ("state", str(state.path))]))
+            echo_lines(table([("hub", "not running"), *shown, ("state", str(state.path))]))
         ctx.exit(NOT_RUNNING)
     lab = local_lab(state_dir)
     said = lab.status()
@@ -244,7 +276,7 @@ def status(ctx: click.Context, state_dir: Path | None, as_json: bool) -> None:
                 "443": told.port_443,
             },
         }
-        click.echo(json.dumps(found | said))
+        click.echo(json.dumps(found | said | told_edges))
         return
     since = datetime.fromtimestamp(float(said["started"]), UTC).astimezone()
     disabled = f" ({said['disabled']} disabled)" if said.get("disabled") else ""
@@ -261,6 +293,7 @@ def status(ctx: click.Context, state_dir: Path | None, as_json: bool) -> None:
                 ("messages", str(said["messages"])),
                 ("partitions", f"{len(said['partitions'])} ({partitions})"),
                 ("consumer groups", ", ".join(said["consumerGroups"])),
+                *shown,
                 ("state", str(state.path)),
             ]
         )
