@@ -1,0 +1,143 @@
+"""The detector: what is in a frame, found by a pretrained network (`model` says which) in onnxruntime.
+
+One session, one thread, one frame at a time: a device at the edge has other things to do. Of the 24 classes the
+camera wants four; among them is no sign and no plate. A frame of any size is stretched to the network's
+300 x 300, as MediaPipe's own graph does it, and boxes come back in the frame's pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from iotedge_lab.camera.boxes import Box, anchors, decode, suppress
+from iotedge_lab.camera.conversion import BOXES, IMAGE, SCORES
+from iotedge_lab.camera.libraries import library
+from iotedge_lab.camera.model import checked_model
+from iotedge_lab.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Frame = NDArray[np.uint8]
+
+LABELS: Final = (
+    "???", "Bicycle", "Boot", "Laptop", "Person", "Chair", "Cattle", "Desk", "Cat", "Computer mouse",
+    "Computer monitor", "Box", "Mug", "Coffee cup", "Stationary bicycle", "Table", "Bottle", "High heels",
+    "Vehicle", "Footwear", "Dog", "Book", "Camera", "Car",
+)  # fmt: skip
+"""The network's classes in its order; the first is the background, and never reported."""
+
+ROAD_CLASSES: Final = ("Car", "Vehicle", "Person", "Bicycle")
+"""What matters on a road."""
+
+SIZE: Final = 300
+THRESHOLD: Final = 0.5
+DOUBLE: Final = 0.5  # boxes of one class that overlap by more are one thing
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One thing that was found; `score` is the network's, 0 to 1."""
+
+    label: str
+    score: float
+    box: Box
+
+
+class Detector:
+    """The network, loaded. `Detector()` takes what `iotedge-lab models fetch` brought.
+
+    classes: names out of `LABELS`; threshold: the least score that is told. Both may be changed at any time.
+    Raises EnvironmentProblem where model or onnxruntime is missing, DataError for a file that is another.
+    """
+
+    def __init__(
+        self,
+        model: Path | None = None,
+        *,
+        classes: Iterable[str] = ROAD_CLASSES,
+        threshold: float = THRESHOLD,
+    ) -> None:
+        runtime = library("onnxruntime")
+        path = checked_model() if model is None else model
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 3
+        try:
+            self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has one class an error, and none in common but this
+            raise DataError(f"{path} cannot be loaded as an ONNX model: {error}") from error
+        self._resize = library("cv2")
+        self._anchors = anchors()
+        self.classes = classes
+        self.threshold = threshold
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that are told."""
+        return tuple(LABELS[each] for each in self._wanted)
+
+    @classes.setter
+    def classes(self, names: Iterable[str]) -> None:
+        chosen = list(dict.fromkeys(names))
+        unknown = [name for name in chosen if name not in LABELS[1:]]
+        if unknown or not chosen:
+            raise UsageError(
+                f"The detector does not know {', '.join(map(repr, unknown)) or 'no class at all'}; "
+                f"name some of {', '.join(LABELS[1:])}."
+            )
+        self._wanted = [LABELS.index(name) for name in chosen]
+
+    @property
+    def threshold(self) -> float:
+        """The least score that is told."""
+        return self._threshold
+
+    @threshold.setter
+    def threshold(self, score: float) -> None:
+        if not 0.0 < score <= 1.0:
+            raise UsageError(f"A threshold lies above 0 and up to 1, not at {score}.")
+        self._threshold = score
+
+    def detect(self, frame: Frame) -> list[Detection]:
+        """What is in the frame (rows x columns x 3, bytes, in OpenCV's order BGR), the surest first.
+
+        Raises UsageError for another kind of array.
+        """
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
+            raise UsageError(
+                f"A frame is an array of bytes, rows x columns x 3 (BGR), not {frame.dtype} {frame.shape}."
+            )
+        encodings, scores = self._infer(frame)
+        found: list[Detection] = []
+        height, width = frame.shape[:2]
+        for number in self._wanted:
+            sure = np.flatnonzero(scores[:, number] >= self._threshold)
+            if not len(sure):
+                continue
+            chosen = scores[sure, number]
+            # Clipped first: two boxes that differ only beyond the frame's edge are one.
+            edges = np.clip(decode(encodings[sure], self._anchors[sure]), 0.0, 1.0)
+            for kept in suppress(edges, chosen, DOUBLE):
+                left, top, right, bottom = (float(each) for each in edges[kept])
+                box = Box(left * width, top * height, right * width, bottom * height)
+                if box.area > 0.0:
+                    found.append(Detection(LABELS[number], float(chosen[kept]), box))
+        return sorted(found, key=lambda each: -each.score)
+
+    def _infer(self, frame: Frame) -> tuple[Any, Any]:
+        cv2 = self._resize
+        shrunk = cv2.resize(frame, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        picture = cv2.cvtColor(shrunk, cv2.COLOR_BGR2RGB)[np.newaxis]
+        encodings, scores = self._session.run([BOXES, SCORES], {IMAGE: picture})
+        return encodings[0], scores[0]
+
+    def __repr__(self) -> str:
+        return f"Detector({', '.join(self.classes)}, threshold={self._threshold:g})"
