@@ -347,12 +347,18 @@ class Edge:
         return self.wait_until(met, f"running {', '.join(modules)}", timeout=timeout)
 
     def wait_until_connected(self, *, timeout: float = 60.0) -> EdgeStatus:
-        """Wait until it is connected to the hub, and has read what is desired of it."""
+        """Wait until it, and each of its modules that runs, is connected to the hub, and it knows what is desired."""
 
         def met(status: EdgeStatus) -> bool:
-            return status.connected and status.deployment != UNKNOWN
+            clients = [status.raw["clients"].get(f"{self._device}/{name}") for name in status.modules]
+            here = [client for client in clients if client and client["connected"]]
+            return (
+                status.connected
+                and status.deployment != UNKNOWN
+                and all(client["upstream"] for client in here)
+            )
 
-        return self.wait_until(met, "the connection to the hub", timeout=timeout)
+        return self.wait_until(met, "the connection to the hub, its modules' too,", timeout=timeout)
 
     def wait_until_delivered(self, *, timeout: float = 60.0) -> EdgeStatus:
         """Wait until its queues are empty."""

@@ -195,10 +195,14 @@ class EdgeHub:
         self.queues.tick()
 
     def client_states(self) -> dict[str, dict[str, Any]]:
-        """Each client by name: `connected`, and when it last came and went (s since 1970, 0 for never)."""
+        """Each client by name: `connected`, `upstream` (its link to the hub is there), when it last came and went.
+
+        Times are in seconds since 1970, 0 for never.
+        """
         return {
             name_of(member.device, member.module): {
                 "connected": member.connection is not None,
+                "upstream": member.link is not None and member.link.connected,
                 "lastConnected": member.connected_at,
                 "lastDisconnected": member.disconnected_at,
             }
