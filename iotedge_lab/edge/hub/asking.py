@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Ask = Callable[[str, str], Coroutine[None, None, None]]
 
-AGAIN: Final = 10.0
+AGAIN: Final = 3.0
 """Seconds until the hub is asked about the same identity again."""
 AT_ONCE: Final = 16
 """More strangers than that at a time are turned away without a question."""

@@ -186,7 +186,7 @@ class SystemModule:
 
     def disconnected(self, reason: str) -> None:
         """The link comes back by itself."""
-        log.info("%s has lost the hub: %s", self.module, reason)
+        log.debug("%s has lost the hub: %s", self.module, reason)
         self.rivals.disconnected(reason)
 
     def refused(self, reason: str) -> None:

@@ -422,7 +422,7 @@ async def test_an_input(yard):
 
 
 async def test_inputs_wait_for_their_module(yard):
-    """What comes for a module that is away or not subscribed waits in order; what it did not acknowledge comes again."""
+    """What comes for a module that is away or not subscribed waits in order; what was not acknowledged comes again."""
     yard.scope("a", "b")
     yard.apply(f"FROM /messages/modules/b/* {TO_A}")
     sender = await yard.module("b")
