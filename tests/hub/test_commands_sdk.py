@@ -35,6 +35,11 @@ def registry(lab):
     made.amqp_svc_client.disconnect_sync()
 
 
+def bodies(inbox, count):
+    """The bodies of the next messages, sorted: the SDK calls its handlers on four threads, and keeps no order."""
+    return sorted(inbox.get(timeout=SECONDS).data for _ in range(count))
+
+
 @pytest.fixture
 def connect(lab):
     """`connect(device)`: a vendor's device client that keeps what it receives in `inbox`; shut down at the end."""
@@ -127,20 +132,20 @@ def test_every_property_reaches_the_device(lab, registry, device, connect):
 
 
 async def test_the_async_client_receives_too(lab, registry, device):
-    """azure-iot-device's aio client gets messages in the order in which they were sent."""
+    """azure-iot-device's aio client gets messages, each once."""
     client = AsyncDeviceClient.create_from_connection_string(lab.device_connection_string(device))
     got = queue.Queue()
     client.on_message_received = got.put
     await client.connect()
     for number in range(5):
         registry.send_c2d_message(device, f"{number}")
-    found = [(await asyncio.to_thread(got.get, timeout=SECONDS)).data for _ in range(5)]
+    found = await asyncio.to_thread(bodies, got, 5)
     await client.shutdown()
     assert found == [b"0", b"1", b"2", b"3", b"4"]
 
 
 def test_a_device_that_sleeps_gets_its_messages_on_return(lab, registry, device, connect):
-    """Messages wait in order for a device that is away, and come without a new subscription."""
+    """Messages wait for a device that is away, and come without a new subscription."""
     client = connect(device)
     registry.send_c2d_message(device, "awake")
     assert client.inbox.get(timeout=SECONDS).data == b"awake"
@@ -150,7 +155,7 @@ def test_a_device_that_sleeps_gets_its_messages_on_return(lab, registry, device,
     assert waiting(lab, device) == 3
     assert registry.get_twin(device).cloud_to_device_message_count == 3
     client.connect()
-    assert [client.inbox.get(timeout=SECONDS).data for _ in range(3)] == [b"0", b"1", b"2"]
+    assert bodies(client.inbox, 3) == [b"0", b"1", b"2"]
     empty(lab, device)
 
 
@@ -218,10 +223,10 @@ def test_feedback_tells_how_messages_ended(lab, registry, device, connect):
     client = connect(device)
     registry.send_c2d_message(device, "x", {"messageId": f"{device}-silent"})
     registry.send_c2d_message(device, "x", {"messageId": f"{device}-done", "iothub-ack": "positive"})
-    assert [client.inbox.get(timeout=SECONDS).message_id for _ in range(2)] == [
+    assert {client.inbox.get(timeout=SECONDS).message_id for _ in range(2)} == {
         f"{device}-silent",
         f"{device}-done",
-    ]
+    }
     found = feedback(lab, f"{device}-old", f"{device}-purged", f"{device}-done")
     assert {mid: status for mid, status in found.items() if mid.startswith(f"{device}-")} == {
         f"{device}-old": "Expired",
@@ -281,9 +286,7 @@ def test_nothing_accepted_is_lost_when_the_hub_is_killed(tmp_path, monkeypatch):
             lab.start()
             assert waiting(lab, "dev1") == 10
             client.connect()
-            assert [got.get(timeout=SECONDS).data for _ in range(10)] == [
-                b"%d" % number for number in range(10)
-            ]
+            assert bodies(got, 10) == [b"%d" % number for number in range(10)]
             empty(lab, "dev1")
             lab.crash()
             lab.start()
