@@ -30,14 +30,16 @@ SANITIZE = NOTEBOOKS.parent / "tests" / "notebooks" / "sanitize.cfg"
 CELL_TIMEOUT = 120
 """Seconds that one cell may take; the same number stands in the nbval command."""
 
-# pytest's filters do not reach a kernel, this variable does. Warnings are errors there too, but for three:
+# pytest's filters do not reach a kernel, this variable does. Warnings are errors there too, but for four:
 # azure-iot-device 2.14 asks for TLS 1.2 by its deprecated name, at each connection; ipykernel 7.4 warns about
-# its own shutdown method, which then fails to end the kernel in good order; and paho-mqtt 1.6 leaves a pair of
-# sockets to the collector at each new connection (Python hides that warning from learners by itself).
+# its own shutdown method, which then fails to end the kernel in good order, and from Python 3.12 on starts in a
+# way that asyncio warns of; and paho-mqtt 1.6 leaves a pair of sockets to the collector at each new connection
+# (Python hides that warning from learners by itself).
 WARNINGS = (
     "error,"
     "ignore:ssl.PROTOCOL_TLSv1_2:DeprecationWarning,"
     "ignore:For consistency across implementations:PendingDeprecationWarning,"
+    "ignore:There is no current event loop:DeprecationWarning,"
     "ignore::ResourceWarning"
 )
 
