@@ -79,6 +79,7 @@ class GroupStore:
             self.db = self._open()
 
     def _open(self) -> sqlite3.Connection:
+        db: sqlite3.Connection | None = None
         try:
             db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             db.execute("PRAGMA journal_mode = WAL")
@@ -99,6 +100,8 @@ class GroupStore:
                     f"one reads {self.layout.version}). Use that version, or start afresh: {self.layout.afresh}."
                 )
         except sqlite3.DatabaseError as error:
+            if db is not None:
+                db.close()
             raise EnvironmentProblem(
                 f"{self.path} cannot be read as the store of {self.layout.owner} ({error}). If it is damaged, move "
                 "it away (its messages go with it) and start again; if the disk is full, free some space."
