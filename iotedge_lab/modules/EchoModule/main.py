@@ -72,8 +72,9 @@ class EchoModule:
             try:
                 client = IoTHubModuleClient.create_from_edge_environment()
                 self.client = client
-                client.connect()
+                # Before it connects: what waited comes at once, and the SDK drops what it has no handler for.
                 client.on_message_received = self.echo
+                client.connect()
                 client.on_twin_desired_properties_patch_received = self.configure
                 self.configure(client.get_twin()["desired"])
             except (ClientError, OSError) as error:
