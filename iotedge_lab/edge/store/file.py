@@ -131,6 +131,10 @@ class EdgeStore(GroupStore):
 
         On a full disk this may be what lets the removal of delivered messages through.
         """
+        if self._checkpointer is not None:
+            # SQLite before 3.51.3 can lose a commit that meets a checkpoint right after another one
+            # (sqlite.org/wal.html, "The WAL-reset bug"): one at a time.
+            self._checkpointer.join()
         with contextlib.suppress(sqlite3.Error):
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 

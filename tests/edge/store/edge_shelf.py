@@ -41,23 +41,24 @@ class Shelf:
         self.clock = clock or FakeClock()
         self.open()
 
-    def open(self):
+    def open(self, *, turn=True):
         self.turns = Turns()
         self.store = EdgeStore(self.path, **self.options)
         self.store.attach_loop(self.turns)
         self.queues = Queues(self.store, self.clock)
-        self.turns.run()
+        if turn:
+            self.turns.run()
 
     def reopen(self):
         """An orderly stop and a start."""
         self.store.close()
         self.open()
 
-    def crash(self):
+    def crash(self, **options):
         """As after a kill: what was not committed is gone."""
         self.store._waiting.clear()
         self.store.close()
-        self.open()
+        self.open(**options)
 
     def put(self, *bodies, lane=UP, priority=5, ttl=7200.0, turn=True):
         """Put these; the list gets what `done` was told."""

@@ -92,6 +92,20 @@ def test_what_is_in_flight_does_not_expire(shelf):
     assert (shelf.rows(), shelf.figures().expired) == (0, 2)
 
 
+def test_what_an_outlet_did_not_take_or_lost_expires(shelf):
+    """Refused for now, or sent over a connection that was lost: it is not in flight, and its time counts."""
+    shelf.put("a", "b", ttl=10.0)
+    taker = Taker(room=1)
+    made = shelf.pump(taker)
+    made.wake()
+    shelf.clock.advance(11)
+    shelf.tick()
+    assert shelf.figures().expired == 1
+    made.lost()
+    shelf.tick()
+    assert (shelf.figures().expired, shelf.rows()) == (2, 0)
+
+
 def test_acknowledged_after_its_time_is_delivered_and_not_dropped(shelf):
     """An acknowledgement that comes late counts as one."""
     shelf.put("a", ttl=10.0)
@@ -166,6 +180,19 @@ def test_a_step_between_reading_and_sending(shelf):
     assert taker.sent == ["a", "b", "c"]
     shelf.turns.run()
     assert shelf.figures().expired == 0
+
+
+def test_a_step_between_reading_and_asking(shelf):
+    """A parcel that was read before a step waits as long as it would have without it."""
+    shelf.put("a", ttl=100.0)
+    (parcel,) = shelf.queues.read(UP)
+    shelf.clock.time += YEAR
+    assert shelf.queues.still_waits(parcel)
+    shelf.clock.advance(101)
+    assert not shelf.queues.still_waits(parcel)
+    shelf.turns.run()
+    assert not shelf.queues.still_waits(parcel)
+    assert (shelf.figures().expired, shelf.rows()) == (1, 0)
 
 
 def test_a_step_back_does_not_keep_what_is_over(shelf):

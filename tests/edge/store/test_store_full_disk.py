@@ -92,6 +92,20 @@ def test_counts_and_the_clock_are_written_when_there_is_room_again(shelf):
     assert (told.expired, told.length, told.oldest) == (2, 1, pytest.approx(20))
 
 
+def test_the_clock_is_written_with_deletions_that_make_room(shelf):
+    """A step of the clock that came in a refused turn is kept all the same."""
+    shelf.put("a", "b", "c", ttl=100.0)
+    taker = Taker()
+    shelf.pump(taker).wake()
+    shelf.no_room()
+    shelf.clock.time += 1_000_000
+    taker.acknowledge(1)
+    shelf.put("x" * 500_000, turn=False)
+    shelf.turns.run()
+    shelf.crash()
+    assert shelf.bodies() == ["b", "c"]
+
+
 def test_a_long_queue_drains_on_a_full_disk(shelf):
     """Everything that waits is delivered once, in order, while puts are refused."""
     bodies = [f"{number:04d}" + "x" * 1000 for number in range(300)]

@@ -326,6 +326,26 @@ def test_purge_is_durable_before_the_rows_are_deleted(shelf, monkeypatch):
     assert (shelf.bodies(), shelf.bodies(OTHER)) == (["new"], ["kept"])
 
 
+@pytest.mark.parametrize("before", ["", "a"])
+def test_what_is_put_while_a_purge_goes_on_is_not_taken_for_purged(shelf, monkeypatch, before):
+    """Also after a kill amid the deletions: the same lane begins anew, beside what is left of the old one."""
+    monkeypatch.setattr(queues, "_PURGE_MOST", 5)
+    shelf.put(*map(str, range(50)))
+    shelf.queues.purge(UP.endpoint)
+    if before:
+        shelf.put(*before, turn=False)
+        shelf.turns.once()
+    shelf.crash(turn=False)
+    after = [*map(str, range(60))]
+    assert shelf.put(*after, turn=False) == []
+    shelf.turns.once()
+    assert shelf.rows() > 61
+    assert shelf.bodies() == [*before, *after]
+    shelf.turns.run()
+    assert shelf.bodies() == [*before, *after]
+    assert shelf.rows() == shelf.queues.length(UP) == 60 + len(before)
+
+
 def test_purge_takes_what_was_put_in_the_same_turn(shelf):
     """What was put before a purge is acknowledged and goes with the rest; what is put after it stays."""
     told = shelf.put("a", turn=False)
