@@ -286,6 +286,17 @@ class Edge:
         self._call("PUT", body=to_json(self._settings))
         return self
 
+    def succeed(self, before: Edge | None) -> Self:
+        """Take the place of another handle: the runtime that would have ended with that one ends with this."""
+        if before is not None:
+            self._runtime = before.let_go()
+        return self
+
+    def let_go(self) -> Runtime | None:
+        """Have no part in the runtime's life any more; it, for who has."""
+        runtime, self._runtime = self._runtime, None
+        return runtime
+
     def status(self) -> EdgeStatus:
         """How it is."""
         return EdgeStatus(self._call("GET"))
@@ -371,7 +382,17 @@ class Edge:
             self._runtime = None
 
     def _call(self, method: str, *parts: str, body: Any = None) -> Any:
-        return self.runtime.client.call(method, edge_path(self._device, *parts), body)
+        runtime = self.runtime
+        try:
+            return runtime.client.call(method, edge_path(self._device, *parts), body)
+        except HubNotRunning:
+            found = Runtime.find(self._state)  # another handle has started it again, say
+            if found is None or found.pid == runtime.pid:
+                raise
+            if runtime.child is not None:
+                runtime.child.wait()
+            self._runtime = found
+            return found.client.call(method, edge_path(self._device, *parts), body)
 
     def __repr__(self) -> str:
         return f"Edge({self._device})"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FORGET_EVERY: Final = 5.0  # seconds
+_FORGET_EVERY: Final = 2.0  # seconds
 
 
 class LocalModules(ImageTable):

@@ -42,9 +42,10 @@ class ControlClient:
         except urllib.error.HTTPError as error:
             raise _refusal(error) from None
         except OSError as error:
+            reason = getattr(error, "reason", None) or error
             raise HubNotRunning(
-                f"The edge runtime (process {self._told.pid}) does not answer: {error}. Start it again: "
-                "lab.edge(...), or 'iotedge-lab edge run'."
+                f"The edge runtime (process {self._told.pid}) does not answer: {reason}. Start it again: "
+                "edge.start(), lab.edge(...), or 'iotedge-lab edge run'."
             ) from error
 
 
@@ -56,12 +57,9 @@ def edge_path(device: str, *parts: str) -> str:
 def _refusal(error: urllib.error.HTTPError) -> LabError:
     try:
         said = json.loads(error.read())
-        kind = getattr(errors, str(said["error"]), HubFailed)
+        kind = getattr(errors, str(said["error"]), None)
         message = str(said["message"])
     except (ValueError, KeyError, TypeError):
         return HubFailed(f"The edge runtime answered {error.code} {error.reason}.")
-    try:
-        made = kind(message)
-    except TypeError:
-        made = HubFailed(message)
-    return made if isinstance(made, LabError) else HubFailed(message)
+    # Those of the edge's own (UpstreamAway, say) are not known on this side of it.
+    return kind(message) if isinstance(kind, type) and issubclass(kind, LabError) else HubFailed(message)

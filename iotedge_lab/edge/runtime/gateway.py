@@ -2,13 +2,14 @@
 
 On Linux and Windows each edge has a loopback address of its own (127.0.0.2, say) with 8883 and 8443, and 443 where it
 can be bound. On a machine with one loopback address alone (macOS) it listens on any port, has a name such as
-`car.lab`, and a CONNECT proxy leads there: `mqtt_proxy` and `HTTPS_PROXY` in the modules' environment. That proxy
-serves 443 too where it cannot be bound, which direct methods between modules and MQTT over WebSocket need.
+`car.lab`, and a CONNECT proxy leads there: `mqtt_proxy` and `HTTPS_PROXY` in the modules' environment. There is such a
+proxy too where 443 cannot be bound, which direct methods between modules and MQTT over WebSocket need.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import logging
 import os
@@ -93,10 +94,8 @@ class Gateway:
         """What a module, or a leaf device on this machine, needs in its environment to get here."""
         if self._proxy is None or self._proxy.url is None:
             return {}
-        made = {"HTTPS_PROXY": self._proxy.url, "https_proxy": self._proxy.url}
-        if self.mqtt_port != MQTT_PORT:
-            made["mqtt_proxy"] = self._proxy.url
-        return made
+        # The SDKs' MQTT client reads mqtt_proxy for MQTT over WebSocket too, and cannot be given it for that alone.
+        return dict.fromkeys(("HTTPS_PROXY", "https_proxy", "mqtt_proxy"), self._proxy.url)
 
     async def close(self) -> None:
         """Stop listening and cut what is open. Again does nothing."""
@@ -183,4 +182,7 @@ def _file_name(hostname: str) -> str:
 
 
 def _is_name(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(text)
+        return False  # one that is not on loopback
     return all(part and part.replace("-", "").isalnum() for part in text.split(".")) and len(text) <= 253

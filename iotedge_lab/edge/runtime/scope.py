@@ -29,7 +29,7 @@ _REFRESH: Final = 3600.0  # s between two looks at the whole scope, as the real 
 _RETRY: Final = 2.0  # s, doubled up to _RETRY_MOST: while the scope cannot be read
 _RETRY_MOST: Final = 30.0
 _SOON: Final = 1.0  # s from a reason to look again to the look: several come together
-_LEAST: Final = 5.0  # s between two looks that something asked for
+_LEAST: Final = 2.0  # s between two looks that something asked for
 
 
 class DeviceScope:

@@ -1,6 +1,7 @@
 """A lab with an edge device that runs in a process of its own, which the tests of a file share."""
 
 import pytest
+from edge_aboard import Aboard
 from edge_stage import Events, Stage
 
 from iotedge_lab.lab import Lab
@@ -41,3 +42,11 @@ def events(lab):
     made = Events(lab)
     yield made
     made.close()
+
+
+@pytest.fixture
+async def aboard(lab, tmp_path):
+    """See `Aboard`; what runs is closed at the end."""
+    made = Aboard(lab, tmp_path)
+    yield made
+    await made.close()
