@@ -190,7 +190,7 @@ class Lab:
             https_port=self._told.https_port if self._told is not None else None,
         )
         made = Edge(self._state.path, device_id, settings, ephemeral=self._child is not None)
-        self._edges[device_id] = made
+        self._edges[device_id] = made.succeed(self._edges.get(device_id))
         return made.start()
 
     def simulator(self, *inputs: str, port: int = 53000, device_id: str | None = None) -> Simulator:
