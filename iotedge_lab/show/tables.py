@@ -1,4 +1,4 @@
-"""Small tables that read the same at each run: the first rows of a frame, events of the built-in endpoint.
+"""Small tables that read the same at each run: a drive's columns, a bus, first rows, events of the built-in endpoint.
 
 Plain pandas, no Styler (its ids are random). What the service gives as bytes is spelled out as text.
 """
@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from iotedge_lab.car.rows import COLUMNS
 from iotedge_lab.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from azure.eventhub import EventData
+    from cantools.database import Database
     from pandas import DataFrame
 
 _DEVICE = b"iothub-connection-device-id"
@@ -34,6 +36,38 @@ class Table:
 
     def _repr_html_(self) -> str:
         return f"{self.shown.to_html(index=False, border=0)}<p>{html.escape(self.note)}</p>"
+
+
+def columns() -> Table:
+    """The eleven columns of a drive: header, unit, meaning, and the name that a message gives it."""
+    import pandas as pd
+
+    shown = pd.DataFrame(
+        [(each.header, each.unit or "-", each.meaning, each.name) for each in COLUMNS],
+        columns=["column", "unit", "meaning", "in a message"],
+    )
+    return Table(shown, f"{len(shown)} columns.")
+
+
+def bus(database: Database) -> Table:
+    """The messages of a DBC, as cantools reads it: identifier, how often, how long, and the signals in it."""
+    import pandas as pd
+
+    shown = pd.DataFrame(
+        [
+            (
+                f"0x{message.frame_id:03x}",
+                message.name,
+                message.cycle_time or "-",
+                message.length,
+                ", ".join(f"{signal.name} ({signal.unit or '-'})" for signal in message.signals),
+            )
+            for message in database.messages
+        ],
+        columns=["identifier", "message", "every (ms)", "bytes", "signals (unit)"],
+    )
+    signals = sum(len(message.signals) for message in database.messages)
+    return Table(shown, f"{len(shown)} messages, {signals} signals.")
 
 
 def first_rows(frame: DataFrame, rows: int = 5, *, note: str = "") -> Table:

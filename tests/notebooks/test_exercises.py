@@ -9,8 +9,9 @@ from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from azure.iot.device import Message
+from azure.iot.hub.models import Twin, TwinProperties
 
+from iotedge_lab.car.can.database import CAR_DBC
 from iotedge_lab.show import exercises
 from iotedge_lab.show.exercises import (
     NotYet,
@@ -20,6 +21,7 @@ from iotedge_lab.show.exercises import (
     car_simulator,
     check,
     edge_deployment,
+    edge_simulator,
     iot_hub_setup,
     run,
 )
@@ -32,29 +34,11 @@ if TYPE_CHECKING:
 EVENTS = [SimpleNamespace(sequence_number=number) for number in range(100, 120)]
 
 
-def _message(row: Any, properties: dict[str, Any], **changes: Any) -> Message:
-    message = Message(
-        changes.get("body", row.to_json()),
-        content_type=changes.get("content_type", "application/json"),
-        content_encoding="utf-8",
-    )
-    message.custom_properties.update(properties)
-    return message
-
-
-def _alert(holds: Callable[[float], bool], value: Any = "braking") -> Callable[[Any], Message]:
-    return lambda row: _message(row, {"alert": value} if holds(row.acceleration_gs) else {})
-
-
-def _raising(_row: Any) -> Message:
-    raise KeyError("alert")
-
-
 def _after(number: int) -> list[SimpleNamespace]:
     return [event for event in EVENTS if event.sequence_number > number]
 
 
-MODULES = [car_simulator, edge_deployment, iot_hub_setup]
+MODULES = [car_simulator, edge_deployment, edge_simulator, iot_hub_setup]
 
 
 def _interval(accepts: Callable[[Any], bool]) -> Callable[[dict[str, Any], float], Any]:
@@ -198,6 +182,57 @@ def _waits_offline(edge: Any, send: Callable[[str], None], texts: list[str]) -> 
     return 3
 
 
+DBC = CAR_DBC.read_text()
+SG = ' SG_ OutsideTemperature : 0|8@1+ (0.5,-40) [-40|87.5] "degC" Gateway'
+
+
+def _signal(line: object, message: str = "BO_ 1200 Outside: 1 Cockpit") -> Callable[[str], str]:
+    return lambda dbc: f'{dbc}\n{message}\n{line}\nBA_ "GenMsgCycleTime" BO_ 1200 1000;\n'
+
+
+def _pacing(
+    name: str = "rate",
+    *,
+    to: tuple[Any, Any] = ("car-edge", "ModuleSimulatorCar"),
+    value: Callable[[float], Any] = lambda rate: rate,
+    twin: Callable[[dict[str, Any]], Any] = lambda desired: Twin(properties=TwinProperties(desired=desired)),
+    times: int = 1,
+    more: Any = MappingProxyType({}),
+) -> Callable[[Any, float], None]:
+    def set_rate(registry: Any, rate: float) -> None:
+        for _ in range(times):
+            registry.update_module_twin(*to, twin({name: value(rate), **more}))
+
+    return set_rate
+
+
+def _fast(condition: str, source: str = "/messages/modules/ModuleSimulatorCar/*") -> str:
+    return f"FROM {source} {condition} INTO $upstream"
+
+
+def _judging(
+    limit: Callable[[Any], bool] = lambda mph: mph > 50,
+    made: Callable[[Any], Any] = lambda mph: {"alert": "speeding", "speed": mph},
+    *,
+    safe: bool = False,
+) -> Callable[[Any], Any]:
+    def judge(reading: Any) -> Any:
+        if safe and not (isinstance(reading, dict) and isinstance(reading.get("speed"), int | float)):
+            return None
+        return made(reading["speed"]) if limit(reading["speed"]) else None
+
+    return judge
+
+
+def _sloppy(reading: Any) -> Any:
+    return _judging()(reading) if isinstance(reading, dict) and "speed" in reading else {}
+
+
+SIGNAL = car_simulator.check_add_signal
+RATE = car_simulator.check_set_rate
+FAST = car_simulator.check_fast_route
+JUDGE = edge_simulator.check_judge
+SAFE = edge_simulator.check_judge_safely
 ADD = edge_deployment.check_add_module
 ROUTE = edge_deployment.check_route
 SAIL = edge_deployment.check_sail
@@ -229,26 +264,6 @@ CASES: list[tuple[Callable[..., Verdict], tuple[Any, ...], Any, Word, str]] = [
     (car_simulator.check_gigabytes_per_day, (), lambda b, r: 1.0, Word.WRONG, "not 1"),
     (car_simulator.check_gigabytes_per_day, (), lambda b, r: 0.216, Word.WRONG, "use both arguments"),
     (car_simulator.check_gigabytes_per_day, (), lambda b, r: b / 0, Word.WRONG, "ZeroDivisionError"),
-    (car_simulator.check_to_message, (), _alert(lambda g: g <= -0.2), Word.OK, "alert=braking"),
-    (car_simulator.check_to_message, (), lambda row: _message(row, {}), Word.NOT_YET, "no property 'alert'"),
-    (car_simulator.check_to_message, (), _alert(lambda g: True, ...), Word.NOT_YET, "no property 'alert'"),
-    (car_simulator.check_to_message, (), lambda row: row.to_json(), Word.WRONG, "give the Message back"),
-    (car_simulator.check_to_message, (), lambda row: _message(row, {}, body="{}"), Word.WRONG, "the body"),
-    (
-        car_simulator.check_to_message,
-        (),
-        lambda row: _message(row, {}, content_type=None),
-        Word.WRONG,
-        "content_type",
-    ),
-    (car_simulator.check_to_message, (), _alert(lambda g: g <= -0.2, True), Word.WRONG, "of type bool"),
-    (car_simulator.check_to_message, (), _alert(lambda g: g <= -0.2, "yes"), Word.WRONG, "'yes'"),
-    (car_simulator.check_to_message, (), _alert(lambda g: True), Word.WRONG, "a calm row"),
-    (car_simulator.check_to_message, (), _alert(lambda g: g >= 0.2), Word.WRONG, "braking is negative"),
-    (car_simulator.check_to_message, (), _alert(lambda g: abs(g) >= 0.2), Word.WRONG, "without abs()"),
-    (car_simulator.check_to_message, (), _alert(lambda g: g < -0.2), Word.WRONG, "<="),
-    (car_simulator.check_to_message, (), _alert(lambda g: g <= -0.1), Word.WRONG, "milder"),
-    (car_simulator.check_to_message, (), _raising, Word.WRONG, "KeyError"),
     (car_simulator.check_read_after, (EVENTS,), _after, Word.OK, "5 events"),
     (car_simulator.check_read_after, (EVENTS[:3],), _after, Word.NOT_YET, "run the cells above"),
     (car_simulator.check_read_after, (EVENTS,), lambda number: None, Word.NOT_YET, "gives nothing back"),
@@ -296,6 +311,88 @@ CASES: list[tuple[Callable[..., Verdict], tuple[Any, ...], Any, Word, str]] = [
     ),
     (ANSWER, (), _answering(bad=(400, {})), Word.WRONG, "with some words, not {}"),
     (ANSWER, (), _answering(other=(200, {})), Word.WRONG, "another method is 404"),
+    (SIGNAL, (DBC,), _signal(SG), Word.OK, "0x7b"),
+    (SIGNAL, (DBC,), _signal(...), Word.NOT_YET, "still open"),
+    (SIGNAL, (DBC,), lambda dbc: None, Word.NOT_YET, "gives nothing back yet"),
+    (SIGNAL, (DBC,), lambda dbc: 5, Word.WRONG, "the text of a DBC was expected"),
+    (SIGNAL, (DBC,), lambda dbc: dbc, Word.WRONG, "the message Outside is gone"),
+    (SIGNAL, (DBC,), _signal("SG_ OutsideTemperature"), Word.WRONG, "cantools cannot read it"),
+    (SIGNAL, (DBC,), _signal(SG.replace("OutsideT", "T")), Word.WRONG, "['Temperature']"),
+    (SIGNAL, (DBC,), _signal(""), Word.WRONG, "are none"),
+    (SIGNAL, (DBC,), _signal(SG.replace("0|8", "0|7")), Word.WRONG, "has 7 bits"),
+    (SIGNAL, (DBC,), _signal(SG.replace("1+", "1-")), Word.WRONG, "it is signed"),
+    (SIGNAL, (DBC,), _signal(SG.replace("0.5,-40", "1,-40")), Word.WRONG, "a step is 1 degrees"),
+    (SIGNAL, (DBC,), _signal(SG.replace("0.5,-40", "0.5,0")), Word.WRONG, "raw 0 stands for 0 degrees"),
+    (SIGNAL, (DBC,), _signal(SG.replace("-40|87.5", "0|255")), Word.WRONG, "the range is [0|255]"),
+    (SIGNAL, (DBC,), _signal(SG.replace("degC", "")), Word.WRONG, "no unit"),
+    (RATE, (), _pacing(), Word.OK, "all else stays"),
+    (RATE, (), lambda registry, rate: None, Word.NOT_YET, "no twin was changed"),
+    (RATE, (), _pacing(value=lambda rate: ...), Word.NOT_YET, "replace the ..."),
+    (RATE, (), _pacing(to=("car-edge", ...)), Word.NOT_YET, "replace the ..."),
+    (RATE, (), _pacing("interval"), Word.WRONG, "is named 'rate'"),
+    (RATE, (), _pacing(value=str), Word.WRONG, "the number as it is"),
+    (RATE, (), _pacing(value=lambda rate: 10), Word.WRONG, "for 2 rows a second rate is 10"),
+    (RATE, (), _pacing(more={"format": "csv"}), Word.WRONG, "'rate' is enough"),
+    (RATE, (), _pacing(times=2), Word.WRONG, "changed 2 times"),
+    (RATE, (), _pacing(to=("car-1", "ModuleSimulatorCar")), Word.WRONG, "car-1/ModuleSimulatorCar"),
+    (RATE, (), _pacing(twin=lambda desired: desired), Word.WRONG, "the twin has no properties"),
+    (RATE, (), _pacing(twin=lambda desired: Twin(tags=desired)), Word.WRONG, "the twin has no properties"),
+    (
+        RATE,
+        (),
+        _pacing(twin=lambda desired: Twin(properties=TwinProperties(reported=desired))),
+        Word.WRONG,
+        "the module's to write",
+    ),
+    (
+        RATE,
+        (),
+        _pacing(twin=lambda desired: Twin(properties=TwinProperties(desired={}))),
+        Word.WRONG,
+        "are empty",
+    ),
+    (RATE, (), lambda registry, rate: registry.update_twin("car-edge", {}), Word.WRONG, "device's own twin"),
+    (
+        RATE,
+        (),
+        lambda registry, rate: registry.replace_module_twin("car-edge", "ModuleSimulatorCar", {}),
+        Word.WRONG,
+        "replace_module_twin takes away",
+    ),
+    (FAST, (), _fast("WHERE $body.speed > 30"), Word.OK, "the others stay"),
+    (FAST, (), ..., Word.NOT_YET, "write the route as text"),
+    (FAST, (), 5, Word.WRONG, "of type int"),
+    (FAST, (), _fast("WHERE $body.speed >> 30"), Word.WRONG, "would refuse this route"),
+    (
+        FAST,
+        (),
+        'FROM /messages/* INTO BrokeredEndpoint("/modules/A/inputs/b")',
+        Word.WRONG,
+        "the hub is $upstream",
+    ),
+    (FAST, (), _fast("WHERE speed > 30"), Word.WRONG, "stands in the message's body"),
+    (FAST, (), _fast("WHERE as_number(speed) > 30"), Word.WRONG, "it stands in its body: $body.speed"),
+    (FAST, (), _fast("WHERE $body.speed <= 30"), Word.WRONG, "turn the comparison round"),
+    (FAST, (), _fast("WHERE $body.speed = 31"), Word.WRONG, "a row of 60 mph does not pass"),
+    (FAST, (), _fast(""), Word.WRONG, "a standing car's row"),
+    (FAST, (), _fast("WHERE $body.speed >= 30"), Word.WRONG, "exactly 30 mph"),
+    (FAST, (), _fast("WHERE $body.speed > 45"), Word.WRONG, "a row of 31 mph"),
+    (FAST, (), _fast("WHERE $body.speed > 30", "/messages/*"), Word.WRONG, "another module's rows"),
+    (JUDGE, (), _judging(), Word.OK, "above 50 mph"),
+    (JUDGE, (), lambda reading: None, Word.NOT_YET, "gives nothing back yet"),
+    (JUDGE, (), _judging(made=lambda mph: {"alert": ...}), Word.NOT_YET, "replace the ..."),
+    (JUDGE, (), _judging(made=lambda mph: mph), Word.WRONG, "judge gave 60"),
+    (JUDGE, (), _judging(made=lambda mph: {"alert": "fast"}), Word.WRONG, "the alert is 'fast'"),
+    (JUDGE, (), _judging(made=lambda mph: {"alert": "speeding"}), Word.WRONG, "take the speed from"),
+    (JUDGE, (), _judging(made=lambda mph: {"alert": "speeding", "speed": 60}), Word.WRONG, "for 80.5 mph"),
+    (JUDGE, (), _judging(lambda mph: True), Word.WRONG, "30 mph is no speeding"),
+    (JUDGE, (), _judging(lambda mph: mph >= 50), Word.WRONG, "50 mph is allowed"),
+    (JUDGE, (), lambda reading: reading["mph"], Word.WRONG, "raised KeyError"),
+    (SAFE, (), _judging(safe=True), Word.OK, "7 kinds"),
+    (SAFE, (), lambda reading: ..., Word.NOT_YET, "gives nothing back yet"),
+    (SAFE, (), _judging(), Word.WRONG, "raised TypeError"),
+    (SAFE, (), _judging(lambda mph: True), Word.WRONG, "30 mph is no speeding"),
+    (SAFE, (), _sloppy, Word.WRONG, "a word in place of a reading is nobody's speed"),
     (ADD, (MANIFEST,), _adding(ECHO_TO_ECHO2, ECHO2_TO_HUB), Word.OK, "what both send"),
     (ADD, (MANIFEST,), lambda manifest: None, Word.NOT_YET, "gives nothing back yet"),
     (ADD, (MANIFEST,), lambda manifest: manifest, Word.NOT_YET, "no module 'EchoModule2'"),
@@ -422,7 +519,8 @@ def test_the_notebooks_use_every_check_and_no_other() -> None:
         for cell in build_file(source).cells:
             if "exercise-check" in cell.metadata.get("tags", []):
                 calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
-                called |= {node.func.attr for node in calls if isinstance(node.func, ast.Attribute)}
+                names = {node.func.attr for node in calls if isinstance(node.func, ast.Attribute)}
+                called |= {name for name in names if name.startswith("check_")}
     assert called == {name for module in MODULES for name in _checks_of(module)}
 
 

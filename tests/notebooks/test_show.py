@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -14,14 +18,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from iotedge_lab.car.can.database import load
 from iotedge_lab.car.rows import COLUMNS
 from iotedge_lab.errors import DataError, UsageError
-from iotedge_lab.show import arrivals, code, plots, tables
+from iotedge_lab.show import arrivals, code, plots, program, tables
 from iotedge_lab.show.picture import Picture, figure, picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -268,3 +272,51 @@ def test_an_arrival_in_a_line(body: bytes, module: str, words: str) -> None:
     event = _arrival(body, module)
     assert repr(arrivals.line(event)) == f"Message received from {words}"
     assert f"[{arrivals.sender(event)}]" in words
+
+
+def test_the_columns_of_a_drive_and_the_messages_of_a_bus() -> None:
+    """Each column with its unit and meaning, each message with its identifier, pace and signals."""
+    assert repr(tables.columns()).endswith("\n11 columns.")
+    assert tables.columns().shown["in a message"].tolist() == [column.name for column in COLUMNS]
+    shown = tables.bus(load())
+    assert repr(shown).endswith("\n10 messages, 16 signals.")
+    assert shown.shown.iloc[0].tolist()[:4] == ["0x0a5", "EngineData", 10, 4]
+    assert "EngineSpeed (1/min)" in shown.shown.iloc[0, 4]
+
+
+def _judge(reading: dict[str, int]) -> dict[str, int] | None:
+    return reading if reading["speed"] > 50 else None
+
+
+def test_a_program_is_made_of_a_function_and_runs(tmp_path: Path) -> None:
+    """The file holds the function as it is written and the SDK's part; without an edge it says what is missing."""
+    folder = program.write(tmp_path / "new" / "Judge", _judge)
+    text = repr(code.excerpt(folder))
+    assert inspect.getsource(_judge) in text
+    assert "answer = _judge(json.loads(message.data))" in text
+    ended = subprocess.run(
+        [sys.executable, "main.py"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert "IoT Edge environment not configured correctly" in ended.stderr
+
+
+async def _later(reading: object) -> object:
+    return reading
+
+
+def _without_source() -> object:
+    made: dict[str, object] = {}
+    exec("def typed(reading):\n    return reading", made)
+    return made["typed"]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [len, lambda reading: reading, 5, Path, _later, _without_source()],
+    ids=["built-in", "lambda", "value", "class", "coroutine", "no source"],
+)
+def test_what_is_no_function_of_a_cell_makes_no_program(what: object, tmp_path: Path) -> None:
+    """A built-in, a lambda, a value and a class are refused, and nothing is written."""
+    with pytest.raises(UsageError, match=r"define it in a cell|written with def"):
+        program.write(tmp_path / "x", what)  # type: ignore[arg-type]
+    assert not (tmp_path / "x").exists()

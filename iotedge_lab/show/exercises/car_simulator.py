@@ -1,22 +1,29 @@
-"""The checks of notebook 03, the car simulator: data rates, a property, reading from a given place."""
+"""The checks of notebook 03, the car simulator: data rates, a signal, a pace, a route, reading from a given place."""
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from iotedge_lab.car.rows import CarRow
-from iotedge_lab.show.exercises.verdict import NotYet, Wrong, ask, check
+from cantools.database import load_string
+from cantools.database.can import Database, Message
+
+from iotedge_lab.edge.errors import RouteError
+from iotedge_lab.edge.routes import RoutedMessage, RouteTable, Upstream, parse_route
+from iotedge_lab.show.exercises.verdict import NotYet, Wrong, ask, check, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-HARD_BRAKING = -0.2
-"""From this acceleration (g) down, a row is worth an alert."""
+EDGE: Final = "car-edge"
+MODULE: Final = "ModuleSimulatorCar"
+SIGNAL: Final = "OutsideTemperature"
+MESSAGE: Final = "Outside"
+FAST: Final = 30
+"""Miles an hour; the rows above it are fast."""
 
-_DAY = 86_400  # s
-_CALM = CarRow("2026-01-01 08:00:00.000000", 12.0, 30.2, -97.7, 0.1, 24.0, 3.0, 11.0, 1290.0, 0.01, 0.02)
+_DAY: Final = 86_400  # s
 
 
 @check
@@ -50,56 +57,6 @@ def check_gigabytes_per_day(gigabytes_per_day: Callable[[float, float], float]) 
 
 
 @check
-def check_to_message(to_message: Callable[[CarRow], Any]) -> str:
-    """A row becomes a JSON message; hard braking, and nothing else, carries the property alert=braking."""
-    braking = replace(_CALM, acceleration_gs=-0.35)
-    calm_message, alert_message = ask(to_message, _CALM), ask(to_message, braking)
-    for row, message in ((_CALM, calm_message), (braking, alert_message)):
-        _judge_envelope(row, message)
-    alert = alert_message.custom_properties.get("alert")
-    if alert is ...:
-        raise NotYet("replace the ... : no property 'alert' has a value yet")
-    if alert is None:
-        if _alert_of(to_message, 0.35) is not None:
-            raise Wrong("speeding up carries the alert, braking does not; braking is negative")
-        raise NotYet(f"a row of {braking.acceleration_gs} g carries no property 'alert' yet")
-    if not isinstance(alert, str):
-        raise Wrong(f"the value {alert!r} is of type {type(alert).__name__}; a property's value is text")
-    if alert != "braking":
-        raise Wrong(f"the property's value is {alert!r}; write 'braking'")
-    if _alert_of(to_message, _CALM.acceleration_gs) is not None:
-        raise Wrong("a calm row carries the alert too; set it under an if")
-    if _alert_of(to_message, 0.35) is not None:
-        raise Wrong("speeding up carries the alert too; braking is negative, so compare without abs()")
-    if _alert_of(to_message, HARD_BRAKING) is None:
-        raise Wrong(f"a row of exactly {HARD_BRAKING} g carries no alert; 'at or below' is <=")
-    if _alert_of(to_message, HARD_BRAKING + 0.01) is not None:
-        raise Wrong(
-            f"a row of {HARD_BRAKING + 0.01:.2f} g carries the alert; it is milder than {HARD_BRAKING} g"
-        )
-    return "hard braking carries alert=braking, calm rows carry none"
-
-
-def _alert_of(to_message: Callable[[CarRow], Any], acceleration: float) -> object:
-    message = ask(to_message, replace(_CALM, acceleration_gs=acceleration))
-    return message.custom_properties.get("alert")
-
-
-def _judge_envelope(row: CarRow, message: Any) -> None:
-    """Body and content type, which the stub had right and an answer may have lost."""
-    from azure.iot.device import Message
-
-    if not isinstance(message, Message):
-        raise Wrong(f"to_message gave {type(message).__name__}; give the Message back")
-    if message.data != row.to_json():
-        raise Wrong("the body is no longer row.to_json(); only the properties were to change")
-    if (message.content_type, message.content_encoding) != ("application/json", "utf-8"):
-        raise Wrong(
-            "content_type and content_encoding are gone; without them the hub cannot look into the body"
-        )
-
-
-@check
 def check_read_after(read_after: Callable[[int], Sequence[Any]], events: Sequence[Any]) -> str:
     """`read_after(number)` gives the events after a sequence number; `events` is the whole partition."""
     numbers = [event.sequence_number for event in events]
@@ -122,3 +79,158 @@ def check_read_after(read_after: Callable[[int], Sequence[Any]], events: Sequenc
     if got != newer:
         raise Wrong(f"after {seen} come {newer}, read_after gave {got[:8]}")
     return f"after event {seen} come {len(got)} events, none twice and none left out"
+
+
+# -- a new signal ---------------------------------------------------------------------------------------
+
+
+@check
+def check_add_signal(add_signal: Callable[[str], str], dbc: str) -> str:
+    """(text of a DBC) -> the text with OutsideTemperature, -40 to 87.5 degrees in steps of 0.5, in eight bits."""
+    given = ask(add_signal, dbc)
+    if not isinstance(given, str):
+        raise Wrong(f"the text of a DBC was expected, add_signal gave {type(given).__name__}")
+    if str(Ellipsis) in given:
+        raise NotYet("the signal's line is still open; write it in place of the ...")
+    try:
+        found = load_string(given, database_format="dbc")
+    except Exception as error:  # cantools has errors of its own, and of its parser's
+        raise Wrong(f"cantools cannot read it: {error}. The other SG_ lines show how one looks") from error
+    messages = found.messages if isinstance(found, Database) else []
+    message = next((each for each in messages if each.name == MESSAGE), None)
+    if message is None:
+        raise Wrong(f"the message {MESSAGE} is gone; leave the last line as it was")
+    names = [signal.name for signal in message.signals]
+    if names != [SIGNAL]:
+        raise Wrong(f"the signals of {MESSAGE} are {names or 'none'}; it has one, {SIGNAL}")
+    _judge_signal(message)
+    return f"21.5 degrees travel as 0x{message.encode({SIGNAL: 21.5}).hex()}, and come back as 21.5"
+
+
+def _judge_signal(message: Message) -> None:
+    signal = message.signals[0]
+    if (signal.start, signal.length) != (0, 8):
+        raise Wrong(f"it lies at bit {signal.start} and has {signal.length} bits; 0|8 is the whole byte")
+    if signal.is_signed:
+        raise Wrong("it is signed (-); the offset makes the degrees below zero, so the raw value is not: @1+")
+    if signal.scale != 0.5:
+        raise Wrong(f"a step is {signal.scale:g} degrees; in (STEP,OFFSET) the first is 0.5")
+    if signal.offset != -40:
+        raise Wrong(f"raw 0 stands for {signal.offset:g} degrees; in (STEP,OFFSET) the second is -40")
+    if (signal.minimum, signal.maximum) != (-40, 87.5):
+        raise Wrong(f"the range is [{signal.minimum}|{signal.maximum}]; it is [-40|87.5]")
+    if not signal.unit:
+        raise Wrong('it has no unit; write "degC", so that nobody takes it for Fahrenheit')
+
+
+# -- a pace by twin ---------------------------------------------------------------------------------------
+
+_NONE_GIVEN: Any = object()
+
+
+class _Registry:
+    """Takes a twin's update as the registry manager does, and keeps what it was called with."""
+
+    def __init__(self) -> None:
+        self.patches: list[tuple[Any, Any, Any]] = []
+        self.whole = self.of_device = False
+
+    def update_module_twin(self, device: Any, module: Any, module_twin: Any, etag: Any = None) -> Any:
+        del etag
+        self.patches.append((device, module, module_twin))
+        return module_twin
+
+    def replace_module_twin(self, *_: Any, **__: Any) -> None:
+        self.whole = True
+
+    def update_twin(self, *_: Any, **__: Any) -> None:
+        self.of_device = True
+
+
+@check
+def check_set_rate(set_rate: Callable[[Any, float], object]) -> str:
+    """(registry, rate): the module's desired property `rate`, and nothing else, is changed."""
+    for rate in (10, 2):
+        desired = _desired_by(set_rate, rate)
+        found = desired.get("rate", _NONE_GIVEN)
+        if found is ...:
+            raise NotYet("replace the ... in it and run both cells again")
+        if found is _NONE_GIVEN:
+            raise Wrong(f"the desired properties are {desired}; the one that sets the pace is named 'rate'")
+        if found != rate or isinstance(found, bool | str):
+            raise Wrong(f"for {rate} rows a second rate is {found!r}; hand over the number as it is")
+        if len(desired) > 1:
+            raise Wrong(
+                f"the patch has {sorted(desired)}; what is not in a patch stays as it is, so 'rate' is enough"
+            )
+    return "the module's twin asks for so many rows a second, and all else stays as it is"
+
+
+def _desired_by(set_rate: Callable[[Any, float], object], rate: float) -> dict[str, Any]:
+    registry = _Registry()
+    run(set_rate, registry, rate)
+    if registry.whole:
+        raise Wrong("replace_module_twin takes away all that the manifest set; update_module_twin patches")
+    if registry.of_device:
+        raise Wrong("that is the device's own twin; the module has another: update_module_twin")
+    if not registry.patches:
+        raise NotYet("no twin was changed; call registry.update_module_twin, with the registry handed over")
+    if len(registry.patches) > 1:
+        raise Wrong(f"the twin was changed {len(registry.patches)} times; one patch is enough")
+    device, module, twin = registry.patches[0]
+    if ... in (device, module, twin):
+        raise NotYet("replace the ... in it and run both cells again")
+    if (device, module) != (EDGE, MODULE):
+        raise Wrong(f"the twin of {device}/{module} was changed; the module is {EDGE!r}, {MODULE!r}")
+    properties = getattr(twin, "properties", None)
+    if properties is None:
+        raise Wrong("the twin has no properties: Twin(properties=TwinProperties(desired={...}))")
+    if not properties.desired:
+        if properties.reported:
+            raise Wrong("reported properties are the module's to write; yours are desired=")
+        raise Wrong("the desired properties are empty: TwinProperties(desired={...})")
+    return dict(properties.desired)
+
+
+# -- a route for fast rows ----------------------------------------------------------------------------------
+
+
+@check
+def check_fast_route(route: Any) -> str:
+    """A route that takes the rows of ModuleSimulatorCar above 30 mph to the hub."""
+    if route is ... or not route:
+        raise NotYet('write the route as text: "FROM ... WHERE ... INTO $upstream"')
+    if not isinstance(route, str):
+        raise Wrong(f"a route is a text, this is of type {type(route).__name__}")
+    try:
+        parsed = parse_route(route)
+    except RouteError as error:
+        hint = "" if "$body" in route else ". The speed stands in the message's body: $body.speed"
+        raise Wrong(f"an edge device would refuse this route: {error}{hint}") from error
+    if parsed.endpoint != Upstream():
+        raise Wrong(f"it leads INTO {parsed.endpoint}; the hub is $upstream")
+    table = RouteTable({"it": parsed})
+    if not _passes(table, 60):
+        if _passes(table, 60, speed="60"):
+            raise Wrong("speed is no property of the message, it stands in its body: $body.speed")
+        if _passes(table, FAST):
+            raise Wrong("a row of 60 mph does not pass and one of 30 does: turn the comparison round")
+        raise Wrong(
+            f"a row of 60 mph does not pass; the condition is $body.speed > {FAST}, its source {MODULE}"
+        )
+    if _passes(table, 0):
+        raise Wrong("a standing car's row passes too; add the condition, between source and INTO")
+    if _passes(table, FAST):
+        raise Wrong(f"a row of exactly {FAST} mph passes too; faster than {FAST} is >")
+    if not _passes(table, FAST + 1):
+        raise Wrong(f"a row of {FAST + 1} mph does not pass, and is faster than {FAST}")
+    if _passes(table, 60, module="AnotherModule"):
+        raise Wrong(f"another module's rows pass too; begin at /messages/modules/{MODULE}")
+    return f"rows above {FAST} mph go to the hub, the others stay on the edge"
+
+
+def _passes(table: RouteTable, mph: float, *, module: str = MODULE, **properties: str) -> bool:
+    system = {"content-type": "application/json", "content-encoding": "utf-8"}
+    body = json.dumps({"speed": mph, "engine_rpm": 1000.0}).encode()
+    message = RoutedMessage(module, "output-simulator-car", system, properties, body, device=EDGE)
+    return bool(table.deliveries(message))

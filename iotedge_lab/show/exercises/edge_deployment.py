@@ -98,7 +98,7 @@ def _endpoints(table: RouteTable, module: str) -> set[object]:
 
 
 @check
-def check_route(route: str) -> str:
+def check_route(route: Any) -> str:
     """A route that takes messages of any sender to the hub if their property `level` is `warning`."""
     if route is ... or not route:
         raise NotYet('write the route as text: "FROM ... WHERE ... INTO ..."')
