@@ -78,7 +78,12 @@ def setup(state_dir: Path | None, connection_string: str | None, gateway_host: s
     help='Single-module mode with these inputs of the module, e.g. "input1,input2". Default: input1.',
 )
 @click.option(
-    "-p", "--port", type=click.IntRange(1, 65535), default=53000, show_default=True, help="To post at."
+    "-p",
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=53000,
+    show_default=True,
+    help="To post at; 0 for any.",
 )
 @click.option(
     "-d",

@@ -67,10 +67,8 @@ class Simulator:
         wanted = check_inputs(inputs)
         if self.is_running:
             found = self.status()
-            same = (found["mode"], found.get("port"), tuple(found.get("inputs", ()))) == (
-                "single",
-                port,
-                wanted,
+            same = (
+                found["mode"] == "single" and tuple(found["inputs"]) == wanted and port in (0, found["port"])
             )
             if same and setup == self.folder.read_setup():
                 self._given = int(found["outputs"])
@@ -85,7 +83,7 @@ class Simulator:
         return self.folder.locked()
 
     def start(self, *inputs: str, port: int = DEFAULT_PORT) -> Self:
-        """Serve one module that runs by itself; `inputs` are the inputs that messages can be posted to.
+        """Serve one module that runs by itself; `inputs` are the inputs that messages can be posted to (`port` 0: any).
 
         Raises StateLocked where it runs already, PortTaken, UsageError for an input that is none, and what keeps the
         edge device from its hub.

@@ -61,7 +61,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class SingleRun:
-    """One module, which runs by itself: the inputs that messages can be posted to, and the port to post at."""
+    """One module, which runs by itself: the inputs that messages can be posted to, and the port to post at (0: any)."""
 
     inputs: tuple[str, ...] = ("input1",)
     port: int = DEFAULT_PORT

@@ -113,6 +113,7 @@ async def _begin(
     for each in sockets:
         held.callback(each.close)
     single = SingleModule(setup, wanted, folder.path, authority, clock)
+    single.port = sockets[0].getsockname()[1]
     await single.start()
     held.push_async_callback(single.close)
     runner = web.AppRunner(messages_app(single), access_log=None, handle_signals=False, shutdown_timeout=1.0)
@@ -128,5 +129,5 @@ def _listen(port: int) -> list[socket.socket]:
         return listen("localhost", port)
     except PortTaken as error:
         raise PortTaken(
-            f"{error} Another port: 'iotedge-lab simulator start --port {port + 1 if port < 65535 else 0}'."
+            f"{error} Another port: 'iotedge-lab simulator start --port {port + 1 if port < 65535 else 53001}'."
         ) from error

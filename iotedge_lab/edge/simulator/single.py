@@ -61,6 +61,8 @@ class SingleModule:
         self, setup: Setup, run: SingleRun, devices: Path, authority: Authority, clock: Clock
     ) -> None:
         self.run = run
+        self.port = run.port
+        """where messages are posted; told by who listens there"""
         self._clock = clock
         self._authority = authority
         self._identity = CloudIdentity.from_connection_string(setup.connection_string)
@@ -238,7 +240,7 @@ class SingleModule:
             "hub": self._cloud.hostname,
             "gateway": self._gateway.hostname,
             "inputs": list(self.run.inputs),
-            "port": self.run.port,
+            "port": self.port,
             "module": {"name": TARGET, "connected": self.is_connected(TARGET)},
             "hubReached": link is not None and link.connected,
             "trouble": self._trouble,

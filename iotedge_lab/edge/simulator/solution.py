@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Self
 
+from iotedge_lab.edge.runtime.agent import Agent
 from iotedge_lab.edge.runtime.device import EdgeDevice
 from iotedge_lab.edge.runtime.settings import EdgeSettings
 
@@ -56,13 +57,24 @@ class SolutionDevice(EdgeDevice):
         await self._apply_hub({**contents["$edgeHub"][_DESIRED], "$version": 1})
         await self._apply_agent({**contents["$edgeAgent"][_DESIRED], "$version": 1})
 
+    def _put_together(self) -> None:
+        super()._put_together()
+        self.agent = _KeepingAgent(
+            self.hub,
+            self.scope,
+            self.supervisor,
+            images=self._images,
+            place=self._place,
+            hostname=self.cloud.hostname,
+        )
+
     # -- the runtime's own modules have no part in this ----------------------------------------------------
 
     def _open_system_links(self) -> None:
         """The manifest's file is what counts, not the twins."""
 
-    async def _rekey_system_links(self) -> None:
-        """There are none."""
+    async def _give_system_keys(self) -> None:
+        """They stay as they are: the device may be a real one's, whose runtime has given them keys."""
 
     @property
     def is_connected(self) -> bool:
@@ -71,8 +83,17 @@ class SolutionDevice(EdgeDevice):
 
     def _trouble(self) -> str:
         """Why there is no connection to the hub, as far as is known."""
-        return "" if self._scope_read else "the hub was not reached yet"
+        if self.is_connected:
+            return ""
+        return self.scope.trouble or ("" if self.scope.is_read else "the hub was not reached yet")
 
     def status(self) -> dict[str, Any]:
         """As an edge device's, with what was started."""
         return {"mode": "solution", "source": self.run.source, **super().status()}
+
+
+class _KeepingAgent(Agent):
+    """An agent that deletes no identities: those of the device's own deployment are not in the file."""
+
+    async def _forget_others(self) -> None:
+        self._leftovers = False
