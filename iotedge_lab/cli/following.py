@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+_STREAMS = (b"stdout", b"stderr")
 _IDLE = 0.2  # s between two looks at files that have nothing new
 _STATUS = 1.0  # s between two looks at how the modules are
 
@@ -78,7 +79,9 @@ class LogFollower:
 def _text(line: bytes) -> str | None:
     """The text of `<time> <stream> <text>`; None for a piece that is no line."""
     parts = line.split(b" ", 2)
-    return parts[2].rstrip(b"\r").decode(errors="replace") if len(parts) == 3 else None
+    if len(parts) < 3 or parts[1] not in _STREAMS:
+        return None
+    return parts[2].rstrip(b"\r").decode(errors="replace")
 
 
 def log_sizes(folder: Path) -> dict[str, int]:
