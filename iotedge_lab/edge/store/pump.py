@@ -185,6 +185,7 @@ class Pump:
                     self._ready.extend(
                         self._queues.read(self.lane, self._after, READ_AHEAD, READ_AHEAD_BYTES)
                     )
+                    self._unread = ""
                     if not self._ready:
                         return None
                 parcel = self._ready.popleft()

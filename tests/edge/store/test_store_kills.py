@@ -104,8 +104,8 @@ def test_kills_at_random(tmp_path, seed):
         assert in_order(found)
         # Stored and killed before it could be told; nothing else may be there that was not promised.
         assert all(number // 1_000_000 <= kill for _, _, number in found)
-    assert len(ledger.promised) > 1000
-    assert len(ledger.delivered) > 500
+    assert len(ledger.promised) > 300
+    assert len(ledger.delivered) > 100
 
     shelf = Shelf(tmp_path, SystemClock())
     last = []

@@ -14,8 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from iotedge_lab.edge.store import Entry
-from iotedge_lab.edge.store import queues as queues_module
+from iotedge_lab.edge.store import Entry, ledger
 from iotedge_lab.errors import StoreUnavailable
 
 LANES = (UP, OTHER, INPUT)
@@ -84,7 +83,7 @@ class QueuesAgainstAList(RuleBasedStateMachine):
         self.faults = []
         self.bodies = 0
         self.full = False
-        self.most, queues_module._PURGE_MOST = queues_module._PURGE_MOST, 3
+        self.most, ledger._PURGE_MOST = ledger._PURGE_MOST, 3
 
     @property
     def seconds(self):
@@ -256,7 +255,7 @@ class QueuesAgainstAList(RuleBasedStateMachine):
         finally:
             self.shelf.store.close()
             self.folder.cleanup()
-            queues_module._PURGE_MOST = self.most
+            ledger._PURGE_MOST = self.most
 
     def drain(self):
         """In the end everything that waits comes out, once, in order."""

@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 from edge_shelf import INPUT, OTHER, UP
 
-from iotedge_lab.edge.store import Entry, Lane, queues
+from iotedge_lab.edge.store import Entry, Lane, ledger
 from iotedge_lab.errors import StoreUnavailable
 
 NONE = 2_000_000_000  # the priority of a route that names none
@@ -152,7 +152,7 @@ def test_removing_again_or_what_never_was_changes_nothing(shelf):
 
 def test_a_large_purge_is_done_bit_by_bit(shelf, monkeypatch):
     """One transaction deletes so many rows of it at most, and what is acknowledged meanwhile goes first and whole."""
-    monkeypatch.setattr(queues, "_PURGE_MOST", 10)
+    monkeypatch.setattr(ledger, "_PURGE_MOST", 10)
     shelf.put(*map(str, range(95)), lane=INPUT)
     shelf.put(*map(str, range(20)))
     shelf.put("stays")
@@ -166,7 +166,7 @@ def test_a_large_purge_is_done_bit_by_bit(shelf, monkeypatch):
 
 def test_an_orderly_stop_brings_nothing_back(shelf, monkeypatch):
     """What was acknowledged before `close` is deleted by it, however much else is to be deleted."""
-    monkeypatch.setattr(queues, "_PURGE_MOST", 3)
+    monkeypatch.setattr(ledger, "_PURGE_MOST", 3)
     shelf.put(*"abcdefgh", lane=INPUT)
     shelf.put(*"abcdef", "stays")
     shelf.queues.purge(INPUT.endpoint)
@@ -177,7 +177,7 @@ def test_an_orderly_stop_brings_nothing_back(shelf, monkeypatch):
 
 def test_a_wide_gap_is_stepped_over(shelf, monkeypatch):
     """Deletion of a span in which few rows are left takes no transaction for each of its numbers."""
-    monkeypatch.setattr(queues, "_PURGE_MOST", 10)
+    monkeypatch.setattr(ledger, "_PURGE_MOST", 10)
     shelf.put(*map(str, range(1000)))
     found = [parcel.id for parcel in shelf.queues.read(UP, count=1000)]
     shelf.queues.remove(found[1:-1])
@@ -286,6 +286,44 @@ def test_a_refused_parcel_is_dropped_counted_and_logged(shelf, caplog):
     assert "secret" not in line
 
 
+def test_refusals_do_not_flood_the_log(shelf, caplog):
+    """A sender whose every message is refused has a line a minute, with how many there were; the count is whole."""
+    shelf.put(*map(str, range(121)))
+    for parcel in shelf.queues.read(UP):
+        shelf.queues.refuse(parcel, "too large")
+        shelf.clock.advance(1)
+    shelf.turns.run()
+    assert shelf.figures().refused == 121
+    assert len(caplog.messages) == 3
+    assert ["(and 59 before)" in line for line in caplog.messages] == [False, True, True]
+
+
+def test_what_others_change_between_write_and_commit_is_not_forgotten(shelf):
+    """One of the same transaction who is told first may refuse a message, or notice that the clock was set."""
+    shelf.put(*"abcd")
+    found = shelf.queues.read(UP)
+
+    class Early:
+        def write(self, db):
+            pass
+
+        def durable(self):
+            shelf.queues.refuse(found[1], "too large")
+            shelf.queues.remove([found[2].id])
+            shelf.clock.time += 1_000_000
+            shelf.queues.figures()
+
+        failed = None
+
+    shelf.store.enlist(Early())
+    shelf.queues.refuse(found[0], "too large")
+    shelf.turns.run()
+    assert shelf.figures().refused == 2
+    shelf.crash()
+    told = shelf.figures()
+    assert (told.refused, told.length, told.oldest) == (2, 1, 0)
+
+
 # -- purging -----------------------------------------------------------------------------------------------
 
 
@@ -314,7 +352,7 @@ def test_purge_of_one_source(shelf):
 
 def test_purge_is_durable_before_the_rows_are_deleted(shelf, monkeypatch):
     """A kill right after a purge does not bring back what was purged, and the next start deletes it."""
-    monkeypatch.setattr(queues, "_PURGE_MOST", 5)
+    monkeypatch.setattr(ledger, "_PURGE_MOST", 5)
     shelf.put(*map(str, range(50)))
     shelf.put("kept", lane=OTHER)
     shelf.queues.purge(UP.endpoint, UP.source)
@@ -329,7 +367,7 @@ def test_purge_is_durable_before_the_rows_are_deleted(shelf, monkeypatch):
 @pytest.mark.parametrize("before", ["", "a"])
 def test_what_is_put_while_a_purge_goes_on_is_not_taken_for_purged(shelf, monkeypatch, before):
     """Also after a kill amid the deletions: the same lane begins anew, beside what is left of the old one."""
-    monkeypatch.setattr(queues, "_PURGE_MOST", 5)
+    monkeypatch.setattr(ledger, "_PURGE_MOST", 5)
     shelf.put(*map(str, range(50)))
     shelf.queues.purge(UP.endpoint)
     if before:
