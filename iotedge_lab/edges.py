@@ -108,12 +108,13 @@ class Runtime:
                 )
         self._ended()
 
-    def close(self) -> None:
-        """End it if it may not outlive this process; else only let go of it."""
+    def close(self, *, comes_back: bool = False) -> None:
+        """End it if it may not outlive this process, else only let go of it. Its addresses stay if it `comes_back`."""
         if self.child is not None:
             self.child.close()
             self.child = None
-            release_all(self._folder.path)
+            if not comes_back:
+                release_all(self._folder.path)
 
     def _ended(self) -> None:
         if self.child is not None:
@@ -281,7 +282,7 @@ class Edge:
     def start(self) -> Self:
         """Run it; nothing if it runs. Also after `stop` and `crash`."""
         if self._runtime is not None and Runtime.find(self._state) is None:
-            self._runtime.close()
+            self._runtime.close(comes_back=True)
             self._runtime = None
         self._call("PUT", body=to_json(self._settings))
         return self
