@@ -9,6 +9,7 @@
     |   +-- StateLocked
     |   +-- HubNotRunning
     |   +-- HubFailed
+    +-- ExportRefused           a trained model whose ONNX twin is none, or is too large
     +-- ProtocolViolation       the peer broke MQTT, AMQP or HTTP: its connection is closed, no other
     +-- ServiceError            the documented refusals of an IoT Hub, with HTTP status and error code
         +-- ArgumentInvalid 400004, Unauthorized 401002, ... (see each class)
@@ -58,6 +59,10 @@ class HubFailed(EnvironmentProblem):
     """The hub process ended or did not become ready; the message carries the end of its log."""
 
 
+class ExportRefused(LabError):
+    """A trained model does not become the ONNX file that it should; no file was written."""
+
+
 class ProtocolViolation(LabError):
     """The peer sent what its protocol forbids. `spec` names the section that it broke."""
 
@@ -88,13 +93,40 @@ class ArgumentInvalid(ServiceError):
     status, code, name = 400, 400004, "ArgumentInvalid"
 
 
+class ArgumentNull(ArgumentInvalid):
+    """400005: something that must be there is left out or null."""
+
+    code, name = 400005, "ArgumentNull"
+
+
+class RequestTimedOut(ServiceError):
+    """400024: what was asked for takes longer than the service gives it."""
+
+    status, code, name = 400, 400024, "RequestTimedOut"
+
+
+class InvalidConfigurationTargetCondition(ArgumentInvalid):
+    """400401: the target condition of a configuration cannot be read, or looks at what it may not."""
+
+    code, name = 400401, "InvalidConfigurationTargetCondition"
+
+
 class InvalidConfigurationContent(ArgumentInvalid):
-    """400: the content of a configuration or of a deployment does not have the form that it must have.
+    """400402: the content of a configuration or of a deployment does not have the form that it must have."""
 
-    The service's word for it is known, its six-digit code is not documented: 400004 stands for it.
-    """
+    code, name = 400402, "InvalidConfigurationContent"
 
-    name = "InvalidConfigurationContent"
+
+class CannotModifyImmutableConfigurationContent(ArgumentInvalid):
+    """400403: an update brings another content; that of a configuration stays as it was made."""
+
+    code, name = 400403, "CannotModifyImmutableConfigurationContent"
+
+
+class InvalidConfigurationCustomMetricsQuery(ArgumentInvalid):
+    """400404: a custom metric of a configuration is no query."""
+
+    code, name = 400404, "InvalidConfigurationCustomMetricsQuery"
 
 
 class InvalidProtocolVersion(ServiceError):
@@ -133,6 +165,12 @@ class ModuleNotFound(ServiceError):
     status, code, name = 404, 404010, "ModuleNotFound"
 
 
+class ConfigurationNotFound(ServiceError):
+    """404301: no such configuration."""
+
+    status, code, name = 404, 404301, "ConfigurationNotFound"
+
+
 class DeviceNotOnline(ServiceError):
     """404103: a direct method met a device that is not connected, or not listening for methods."""
 
@@ -169,6 +207,12 @@ class ModuleAlreadyExists(ServiceError):
     status, code, name = 409, 409301, "ModuleAlreadyExistsOnDevice"
 
 
+class ConfigurationAlreadyExists(ServiceError):
+    """409401: create met a configuration of that id, or an update did not say which version it means."""
+
+    status, code, name = 409, 409401, "ConfigurationAlreadyExists"
+
+
 class PreconditionFailed(ServiceError):
     """412001: the etag in If-Match is not the current one."""
 
@@ -185,6 +229,12 @@ class TooManyModules(QuotaExceeded):
     """413003: a device has 50 modules, the most there may be."""
 
     status, code, name = 413, 413003, "TooManyModulesOnDevice"
+
+
+class ConfigurationCountLimitExceeded(QuotaExceeded):
+    """413101: the hub has 100 configurations, the most there may be."""
+
+    status, code, name = 413, 413101, "ConfigurationCountLimitExceeded"
 
 
 class Throttled(ServiceError):

@@ -16,14 +16,14 @@ import os
 import sqlite3
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from iotedge_lab.errors import EnvironmentProblem, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +35,15 @@ class Layout:
     """What is in a file: its tables, their version, and how messages speak of it.
 
     `owner` is who keeps the file ("the hub"), `afresh` what a person does to begin with an empty one. The tables
-    have `meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)`.
+    have `meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)`. `steps` leads from an earlier version to the one after
+    it; a file of such a version is brought up to date when it is opened.
     """
 
     schema: str
     version: int
     owner: str
     afresh: str
+    steps: Mapping[int, str] = field(default_factory=dict)
 
 
 class Participant(Protocol):
@@ -93,7 +95,13 @@ class GroupStore:
                 db.executescript(
                     f"BEGIN; {self.layout.schema} PRAGMA user_version = {self.layout.version}; COMMIT;"
                 )
-            elif version != self.layout.version:
+                version = self.layout.version
+            while version in self.layout.steps:
+                db.executescript(
+                    f"BEGIN; {self.layout.steps[version]} PRAGMA user_version = {version + 1}; COMMIT;"
+                )
+                version += 1
+            if version != self.layout.version:
                 db.close()
                 raise EnvironmentProblem(
                     f"{self.path} was written by another version of {self.layout.owner} (schema {version}, this "

@@ -17,6 +17,7 @@ from iotedge_lab.errors import ArgumentInvalid, NotImplementedHere
 from iotedge_lab.hub import (
     http_commands,
     http_configurations,
+    http_queries,
     http_scopes,
     http_settings,
     http_telemetry,
@@ -65,6 +66,7 @@ def make_app(hub: Hub) -> web.Application:
             *http_telemetry.routes(),
             *http_scopes.routes(),
             *http_configurations.routes(),
+            *http_queries.routes(),
             *http_settings.routes(),
             *http_websockets.routes(),
             web.get("/statistics/devices", _device_statistics),

@@ -25,6 +25,7 @@ from iotedge_lab.hub.identities import Identities
 from iotedge_lab.hub.log import DEFAULT_RETENTION_DAYS, Log
 from iotedge_lab.hub.names import DEFAULT_GROUP, EVENTS_NAME, HUB_NAME
 from iotedge_lab.hub.notices import Notices
+from iotedge_lab.hub.query.queries import Queries
 from iotedge_lab.hub.store import Store
 from iotedge_lab.hub.twins import Twins
 from iotedge_lab.wire.topics import desired_patch_topic
@@ -74,6 +75,7 @@ class Hub:
         self.methods = Methods(self.identities.get)
         self.commands = Commands(self.store, self.identities, clock)
         self.identities.pending = self.commands.count
+        self.queries = Queries(self.store, self.identities, self.twins, clock)
         self.log = Log(self.store, clock, partitions=settings.partitions)
         self._epoch = self._boot() << 32
         self.sessions = Sessions(_KeptSessions(self.store), self._next_epoch)
@@ -207,6 +209,7 @@ class Hub:
             self.identities.keep_activity()
         except StoreUnavailable as error:
             log.warning("who was heard of last could not be kept: %s", error)
+        self.queries.close()
         self.store.close()
 
 

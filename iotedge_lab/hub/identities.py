@@ -102,10 +102,11 @@ class Identities:
         self._store = store
         self._clock = clock
         self._presence: dict[tuple[str, str], Presence] = {}
-        # In the transaction that makes an identity; after it; before one is deleted (what that gives back is
-        # called after); and when one connects (True) or disconnects.
+        # In the transaction that makes an identity; after it; after one was changed; before one is deleted (what
+        # that gives back is called after); and when one connects (True) or disconnects.
         self.on_creating: list[Callable[[sqlite3.Connection, Identity], None]] = []
         self.on_created: list[Callable[[Identity], None]] = []
+        self.on_changed: list[Callable[[Identity], None]] = []
         self.on_deleting: list[Callable[[Identity], Callable[[], None]]] = []
         self.on_presence: list[Callable[[str, str, bool], None]] = []
         self.pending: Callable[[str], int] = lambda _: 0  # cloud-to-device messages that wait for a device
@@ -171,6 +172,10 @@ class Identities:
         ).fetchone()
         return row[0], row[1], row[0] - row[1]
 
+    def presence(self) -> list[tuple[str, str, bool, float]]:
+        """Who has been heard of since the start: device, module, whether it is connected, and when it was last."""
+        return [(*key, each.connected, each.activity) for key, each in self._presence.items()]
+
     def connected_devices(self) -> int:
         """How many devices (modules not counted) are connected."""
         return sum(1 for (_, module), presence in self._presence.items() if presence.connected and not module)
@@ -213,8 +218,10 @@ class Identities:
                 for create in self.on_creating:
                     create(db, identity)
         for identity in new:
-            for tell in self.on_created:
-                tell(identity)
+            self.tell_created(identity)
+        if current is not None:
+            for tell in self.on_changed:
+                tell(made)
         return made, current is None
 
     def plan_modules(self, device: str, modules: Mapping[str, Any]) -> list[Identity]:
@@ -259,7 +266,7 @@ class Identities:
         going = [current] if module or not self.on_deleting else [*self.modules(device), current]
         told = [prepare(identity) for identity in going for prepare in self.on_deleting]
         with self._store.transaction() as db:
-            for table in ("identity", "session", "twin"):
+            for table in ("identity", "session", "twin", "assignment"):
                 db.execute(f"DELETE FROM {table} WHERE {where}", keys)
             if not module:
                 for table in ("command", "feedback_record"):

@@ -7,7 +7,23 @@ from __future__ import annotations
 
 from iotedge_lab.broker.store import GroupStore, Layout
 
-_SCHEMA = """
+_CONFIGURATIONS = """
+-- an automatic configuration or deployment; `serial` tells which was made first; times in s since 1970
+CREATE TABLE configuration (
+    id TEXT PRIMARY KEY, serial INTEGER NOT NULL, version INTEGER NOT NULL,
+    created REAL NOT NULL, updated REAL NOT NULL,
+    content TEXT NOT NULL, target TEXT NOT NULL, priority INTEGER NOT NULL,
+    labels TEXT NOT NULL, metrics TEXT NOT NULL, schema_version TEXT
+) WITHOUT ROWID;
+-- what they do to a twin: their statuses by id, and what of its desired properties automatic configurations
+-- (`configured`) and deployments (`deployed`) have set
+CREATE TABLE assignment (
+    device TEXT NOT NULL, module TEXT NOT NULL DEFAULT '',
+    statuses TEXT NOT NULL, configured TEXT NOT NULL, deployed TEXT NOT NULL,
+    PRIMARY KEY (device, module)
+) WITHOUT ROWID;
+"""
+_SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE policy (
     name TEXT PRIMARY KEY, rights TEXT NOT NULL, primary_key TEXT NOT NULL, secondary_key TEXT NOT NULL
@@ -63,10 +79,12 @@ CREATE TABLE chunk (
     position INTEGER PRIMARY KEY, count INTEGER NOT NULL, enqueued INTEGER NOT NULL,
     source INTEGER NOT NULL, epoch INTEGER NOT NULL, format INTEGER NOT NULL, raw BLOB NOT NULL
 );
+{_CONFIGURATIONS}
 """
+_STEPS = {1: _CONFIGURATIONS}  # from an earlier version of the schema to the next one
 
 
 class Store(GroupStore):
     """The hub's file."""
 
-    layout = Layout(_SCHEMA, 1, "the hub", "'iotedge-lab reset'")
+    layout = Layout(_SCHEMA, 2, "the hub", "'iotedge-lab reset'", _STEPS)

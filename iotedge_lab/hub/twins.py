@@ -70,7 +70,8 @@ class Twins:
     """Read and change twins. `on_desired(device, module, patch, version)` tells a connected device.
 
     `on_change(identity, body, operation)` is told of every change, for the twin change events: `updateTwin`
-    with what has changed, `replaceTwin` with the whole.
+    with what has changed, `replaceTwin` with the whole. `statuses(device, module)` tells which configurations a
+    twin has.
     """
 
     def __init__(self, store: Store, identities: Identities, clock: Clock) -> None:
@@ -79,6 +80,7 @@ class Twins:
         self._clock = clock
         self.on_desired: list[Callable[[str, str, Json, int], None]] = []
         self.on_change: list[Callable[[Identity, Json, str], None]] = []
+        self.statuses: Callable[[str, str], Json] = lambda _, __: {}
         identities.on_creating.append(self._create)
 
     def get(self, device: str, module: str = "") -> tuple[Identity, Twin]:
@@ -243,6 +245,9 @@ class Twins:
             if identity.device_scope:
                 made["deviceScope"] = identity.device_scope
                 made["parentScopes"] = list(identity.parent_scopes)
+        statuses = self.statuses(twin.device, twin.module)
+        if statuses:
+            made["configurations"] = statuses
         made["tags"] = twin.tags
         made["properties"] = _shown(twin)
         return made

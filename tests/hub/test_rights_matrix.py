@@ -8,9 +8,7 @@ from azure.iot.hub import (
     IoTHubConfigurationManager,
     IoTHubHttpRuntimeManager,
     IoTHubJobManager,
-    IoTHubRegistryManager,
 )
-from azure.iot.hub import models as hub_models
 from azure.iot.hub.protocol import models
 from house import House
 from http_calls import Caller
@@ -38,6 +36,7 @@ ROUTES = {
     ("GET", "/devices"): READ,
     ("GET", "/devices/"): READ,
     ("POST", "/devices"): WRITE,
+    ("POST", "/devices/query"): SERVICE,
     ("GET", "/devices/{device}"): READ,
     ("PUT", "/devices/{device}"): WRITE,
     ("DELETE", "/devices/{device}"): WRITE,
@@ -169,12 +168,10 @@ JOB = models.JobRequest(job_id="j", type="scheduleUpdateTwin")
 
 def _calls(string):
     """The everyday calls of azure-iot-hub that later steps bring, by name."""
-    registry = IoTHubRegistryManager.from_connection_string(string)
     configurations = IoTHubConfigurationManager.from_connection_string(string)
     jobs = IoTHubJobManager.from_connection_string(string)
     twins = DigitalTwinClient.from_connection_string(string)
     return {
-        "query": lambda: registry.query_iot_hub(hub_models.QuerySpecification(query="SELECT * FROM devices")),
         "configuration": lambda: configurations.get_configuration("c"),
         "configurations": lambda: configurations.get_configurations(10),
         "create configuration": lambda: configurations.create_configuration(CONFIGURATION),
