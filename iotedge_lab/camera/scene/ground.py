@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 cv2 = library("cv2")
 
 TILE: Final = 16  # m
+FAR: Final = 230.0  # m; beyond, the nearer tiles come again, in the haze
 SIDE: Final = 14.0  # m to each side that a tile shows; beyond, its rim is mirrored
 RIM: Final = 2.5  # m
 FINE: Final = 40  # pixels a metre of a tile as it is painted
@@ -44,7 +45,7 @@ class Level:
     tiles: int
 
 
-LEVELS: Final = (Level(10.5, 40, 40, 2), Level(26.0, 20, 8, 4), Level(62.0, 12, 2, 6), Level(1e9, 6, 0.5, 16))
+LEVELS: Final = (Level(10.5, 40, 40, 3), Level(26.0, 20, 8, 4), Level(62.0, 12, 2, 7), Level(1e9, 6, 0.5, 18))
 # Rows below the horizon at which the road's bend is worked out; between them it is drawn as straight lines.
 _ROWS: Final = (1, 2, 3, 4, 5, 7, 9, 12, 16, 21, 28, 37, 50, 67, 90, 120, 160, 210, 300, 420, 600, 900, 1300, 2000)
 _COLUMNS: Final = 33
@@ -90,6 +91,10 @@ class Ground:
         self._keep = np.clip((1.0 - veil) * shine * 128.0, 0, 255).round().astype(np.uint8).repeat(3, axis=2)
         self._add = np.clip(veil * np.array(self._weather.horizon, np.float32), 0, 255).round().astype(np.uint8)
 
+        fade = 1.0 - 0.34 * np.clip(1.0 - np.arange(count, dtype=np.float32) / (0.8 * lens.horizon), 0.0, 1.0)
+        self._dull = np.ones((count, lens.width, 3), np.float32) * fade[:, None, None] * 255.0
+        self._dull = self._dull.round().astype(np.uint8)
+
     def draw(self, frame: Any, view: View) -> None:
         """Into the frame's rows from the horizon on; where it is wet, the sky above it must be there already."""
         along, left = view.road_coordinates(self._grid_x, self._grid_z)
@@ -124,15 +129,17 @@ class Ground:
         """A wet road gives the sky back, most of it where it is looked at flatly."""
         rows = min(len(target), self._lens.horizon)
         sky = cv2.blur(frame[self._lens.horizon - rows : self._lens.horizon][::-1], (5, 25))
-        cv2.addWeighted(target[:rows], 0.74, sky, 0.24, 0.0, dst=target[:rows])
+        cv2.multiply(target[:rows], self._dull[:rows], dst=target[:rows], scale=1.0 / 255.0)
+        cv2.add(target[:rows], cv2.multiply(sky, cv2.bitwise_not(self._dull[:rows]), scale=0.92 / 255.0), dst=target[:rows])
 
     def _lay(self, number: int, metre: float, nearest: float, farthest: float) -> None:
         """See to it that the texture of that level holds the tiles of this stretch."""
         level, laid = LEVELS[number], self._laid[number]
         first = math.floor((metre + nearest - 3.0) / TILE)
-        last = math.floor((metre + min(farthest, (level.tiles - 2) * TILE + nearest) + 3.0) / TILE)
+        last = math.floor((metre + min(farthest, FAR) + 6.0) / TILE)
+        last = min(last, first + level.tiles - 1)
         rows = round(TILE * level.along)
-        for tile in range(first, min(last, first + level.tiles - 1) + 1):
+        for tile in range(first, last + 1):
             slot = tile % level.tiles
             if laid.get(slot) != tile:
                 self._rings[number][slot * rows : (slot + 1) * rows] = self._tile(tile)[number]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,8 +54,13 @@ LEAST_SIDE, MOST_SIDE = 64, 4096
 STEP: Final = 1.16  # between two distances for which a thing is painted anew
 SPRITES: Final = 700
 FURNITURE: Final = 160.0  # m within which trees and houses are drawn
+SOFT: Final = 0.65  # pixels at 360 rows: no lens is sharper
+CONTRAST: Final = 1.12  # as cameras add it
 NEAREST: Final = 2.6  # m: what is nearer is beside us, or under the bonnet
 MARGIN: Final = 0.72  # of the distance: half the frame's width, and a little more
+
+
+_TONE: Final = np.clip((np.arange(256) - 118.0) * CONTRAST + 118.0, 0, 255).round().astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +195,7 @@ class Scene:
             canvas.lay(sprite, x, z, owner, wide)
             zoom = self.lens.focal / z / sprite.scale
             foot = (self.lens.across(x, z), self.lens.down(0.0, z))
-            if self.weather.lamps and actor.look.kind == "vehicle":
+            if self.weather.lamps and actor.look.kind == "vehicle" and not stance.parked:
                 self._shine(canvas, stance, spot, aside)
 
             def placed(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
@@ -235,13 +240,14 @@ class Scene:
         step = math.radians(2.5 if distance < 14.0 else 4.0 if distance < 35.0 else 7.0)
         side = round(math.remainder(turn, 2 * math.pi) / step)
         plate = look.plate if distance < 32.0 else ""
-        key = (look, plate, ring, side, step, stance.phase, stance.braking)
+        lit = self.weather.lamps and not stance.parked
+        key = (look, plate, ring, side, step, stance.phase, stance.braking, lit)
         found = self._sprites.get(key)
         if found is not None:
             self._sprites.move_to_end(key)
             return found
         if look.kind == "vehicle":
-            mesh = vehicle(look.body, look.paint, self.weather.lamps, stance.braking)
+            mesh = vehicle(look.body, look.paint, lit, stance.braking)
         elif look.kind == "cyclist":
             skin, _, top, legs = look.clothes
             mesh = cyclist(skin, top, legs, (skin + top) % 4, stance.phase % PHASES)
@@ -250,7 +256,7 @@ class Scene:
         away = STEP**ring
         sprite = paint(
             mesh, self.weather, turn=side * step, distance=away, scale=1.12 * self.lens.focal / away, plate=plate,
-            shadow=0.62 if self.weather.name == "daylight" else 0.5,
+            shadow=0.72 if self.weather.name == "daylight" else 0.6,
         )  # fmt: skip
         self._sprites[key] = sprite
         if len(self._sprites) > SPRITES:
@@ -262,9 +268,11 @@ class Scene:
         seen = np.bincount(canvas.owner.ravel(), minlength=len(drafts) + 1)
         found = []
         for owner, draft in enumerate(drafts, 1):
-            box = self._clipped(draft.box)
             visible = min(1.0, float(seen[owner]) / max(draft.weight, 1.0))
-            if visible < LEAST_SHARE or max(box.width, box.height) < LEAST_SIZE:
+            if visible < LEAST_SHARE:
+                continue
+            box = self._shown(canvas, draft.box, owner, seen[owner])
+            if max(box.width, box.height) < LEAST_SIZE:
                 continue
             text = draft.text if draft.label == "stop sign" else ""
             found.append(Truth(draft.label, box, round(visible, 3), text, draft.thing))
@@ -278,6 +286,23 @@ class Scene:
                     if shown >= 0.5:
                         found.append(Truth("plate", plate, shown, draft.text, draft.thing))
         return tuple(found)
+
+    def _shown(self, canvas: Canvas, whole: tuple[float, float, float, float], owner: int, count: int) -> Box:
+        """The box around those pixels of a thing that are still its own."""
+        clipped = self._clipped(whole)
+        left, top = math.floor(clipped.left), math.floor(clipped.top)
+        right, bottom = math.ceil(clipped.right) + 1, math.ceil(clipped.bottom) + 1
+        own = canvas.owner[top:bottom, left:right] == owner
+        columns, rows = np.flatnonzero(own.any(axis=0)), np.flatnonzero(own.any(axis=1))
+        if not count or not len(columns):
+            return Box(0.0, 0.0, 0.0, 0.0)
+        shown = Box(float(left + columns[0]), float(top + rows[0]), left + columns[-1] + 1.0, top + rows[-1] + 1.0)
+        # An edge that nothing hides is known to a fraction of a pixel.
+        edges = [
+            exact if abs(exact - seen) < 1.5 else seen
+            for exact, seen in zip(astuple(clipped), astuple(shown), strict=True)
+        ]
+        return Box(*edges)
 
     def _clipped(self, box: tuple[float, float, float, float]) -> Box:
         wide, high = float(self.lens.width), float(self.lens.height)
@@ -302,6 +327,8 @@ class Scene:
             part = frame[top:]
             cv2.multiply(part, keep, dst=part, scale=1.0 / 255.0)
             cv2.add(part, bonnet, dst=part)
+        cv2.LUT(frame, _TONE, dst=frame)
+        cv2.GaussianBlur(frame, (0, 0), SOFT * self.lens.height / 360, dst=frame)
         if self._overlay:
             self._letter(frame, seconds)
 
@@ -312,7 +339,8 @@ class Scene:
         at = (round(8 * zoom / 0.36), self.lens.height - round(7 * zoom / 0.36))
         text = f"{row.time[:19]}  {speed:3.0f} MPH"
         wide = max(1, round(zoom / 0.36))
-        cv2.putText(frame, text, at, cv2.FONT_HERSHEY_DUPLEX, zoom, (20, 20, 20), wide + 2, cv2.LINE_AA)
+        below = (at[0] + wide, at[1] + wide)
+        cv2.putText(frame, text, below, cv2.FONT_HERSHEY_DUPLEX, zoom, (20, 20, 20), wide, cv2.LINE_AA)
         cv2.putText(frame, text, at, cv2.FONT_HERSHEY_DUPLEX, zoom, (236, 240, 240), wide, cv2.LINE_AA)
 
 

@@ -47,6 +47,7 @@ class Stance:
     turn: float = 0.0
     phase: int = -1
     braking: bool = False
+    parked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Actor:
         gone = time - self.begin
         metre, left = self.metre + self.ahead * gone, self.left + self.aside * gone
         if self.ahead == 0.0 and self.aside == 0.0:
-            return Stance(metre, left, math.pi if left > LANE / 2 and self.look.kind == "vehicle" else 0.0)
+            return Stance(metre, left, math.pi if left > LANE / 2 else 0.0, parked=True)
         turn = math.atan2(self.aside, self.ahead)
         length = {"walker": STRIDE, "cyclist": TURN}.get(self.look.kind)
         way = gone * math.hypot(self.ahead, self.aside)
@@ -163,7 +164,7 @@ def _parked(
             free = not layout.junction(metre, 9.0, 5.0) and (not len(bends) or np.abs(bends).max() < 1.0 / 60.0)
             if here and free:
                 actors.append(Actor(look, -1.0, math.inf, metre, left + chance.uniform(-0.12, 0.12)))
-            metre += chance.uniform(6.6, 8.4)
+            metre += chance.uniform(7.2, 10.4)
 
 
 def _walkers(

@@ -10,16 +10,15 @@ if TYPE_CHECKING:
 
 TruthLabel = Literal["car", "vehicle", "person", "bicycle", "stop sign", "plate"]
 
-LEAST_SHARE: Final = 0.08  # of which less is to be seen is not listed
-LEAST_SIZE: Final = 5.0  # pixels, the longer side
+LEAST_SHARE: Final = 0.03  # of which less is to be seen is not listed
+LEAST_SIZE: Final = 4.0  # pixels, the longer side
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
     """One thing in a frame. vehicle: a van, bus or truck; a cyclist is a person and a bicycle.
 
-    box: of the whole thing as far as the frame reaches, hidden parts included; visible: the share of the thing
-    that is to be seen, 0 to 1; text: what is written on it; thing: the same number in all frames of one scene.
+    box: around what is to be seen of it; visible: the share of the whole thing that this is, 0 to 1; text: what is written on it; thing: the same number in all frames of one scene.
     """
 
     label: TruthLabel

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _TREAD: Final = Material(RUBBER.colour, raised=-4.0, thin=True)  # painted first: the body hides its upper part
+_DECAL: Final = 0.7  # m: what lies on the ends of a car, whose middle is nearer than their sides
 _FLAT: Final = 2.5  # m: what lies on the large sides of a bus, whose middle is far from their ends
 
 PLATE_SIZE: Final = (0.42, 0.17)  # m: between an American and a European one, so that it can be read
@@ -100,8 +101,8 @@ CAR_BODIES: Final = ("sedan", "hatchback", "suv", "pickup")
 VEHICLE_BODIES: Final = ("van", "bus", "truck")
 
 PAINTS: Final[Mapping[str, Colour]] = {
-    "white": (232, 234, 236), "silver": (186, 184, 180), "grey": (108, 106, 102), "black": (34, 32, 32),
-    "red": (44, 36, 176), "blue": (150, 84, 36), "navy": (86, 50, 30), "green": (66, 92, 48),
+    "white": (232, 234, 236), "silver": (186, 184, 180), "grey": (132, 130, 126), "black": (34, 32, 32),
+    "red": (44, 36, 176), "blue": (150, 84, 36), "navy": (112, 64, 34), "green": (74, 110, 52),
     "beige": (150, 178, 196), "orange": (40, 108, 216),
 }  # fmt: skip
 
@@ -110,9 +111,9 @@ PAINTS: Final[Mapping[str, Colour]] = {
 def vehicle(body: str, paint: str, lights: bool, braking: bool) -> Mesh:
     """The mesh of a vehicle. lights: head and tail lamps burn; braking: the brake lamps do."""
     colour = Material(PAINTS[paint], gloss=0.42)
-    tail = Material((24, 20, 205) if braking or lights else (26, 22, 130), raised=0.09,
-                    glow=1.25 if braking else 0.85 if lights else 0.45, gloss=0.1)  # fmt: skip
-    head = Material((250, 252, 255) if lights else (214, 218, 220), raised=0.09, glow=1.0 if lights else 0.2, gloss=0.5)
+    tail = Material((24, 20, 205) if braking or lights else (26, 22, 160), raised=_DECAL,
+                    glow=1.25 if braking else 0.95 if lights else 0.6, gloss=0.1)  # fmt: skip
+    head = Material((250, 252, 255) if lights else (214, 218, 220), raised=_DECAL, glow=1.0 if lights else 0.2, gloss=0.5)
     if body == "bus":
         return _bus(colour, tail, head)
     if body == "truck":
@@ -143,7 +144,7 @@ def _car(body: Body, paint: Material, tail: Material, head: Material) -> Mesh:
     if rear[3] - rear[2] > 0.5:  # the rear of a van is upright and has its windows in it
         for side in (-1, 1):
             inner, outer = side * 0.06, side * (rear[4] - 0.08)
-            _upright(mesh, GLASS, (inner, outer), (rear[2] + 0.16, rear[3] - 0.22), rear[0] - 0.015, 0.1)
+            _upright(mesh, GLASS, (inner, outer), (rear[2] + 0.16, rear[3] - 0.22), rear[0] - 0.015, _DECAL)
     for at in body.pillars:
         _pillar(mesh, body, at)
     for axle in body.axles:
@@ -202,19 +203,19 @@ def _lamps(mesh: Mesh, body: Body, tail: Material, head: Material) -> None:
         mesh.face(head, *(corners if side < 0 else corners[::-1]))
     low, high = body.front_lights
     wide = front[1] * 0.55
-    _upright(mesh, ARCH, (-wide, wide), (low - 0.03, high - 0.03), front[0] + 0.02, 0.09)
-    _upright(mesh, CHROME, (-wide, wide), (high - 0.03, high), front[0] + 0.02, 0.1)
+    _upright(mesh, ARCH, (-wide, wide), (low - 0.03, high - 0.03), front[0] + 0.02, _DECAL)
+    _upright(mesh, CHROME, (-wide, wide), (high - 0.03, high), front[0] + 0.02, _DECAL + 0.02)
 
 
 def _bumpers(mesh: Mesh, body: Body) -> None:
     rear, front = body.stations[0], body.stations[-1]
-    _upright(mesh, PLASTIC, (-rear[1] * 0.96, rear[1] * 0.96), (body.sill, body.sill + 0.16), rear[0] - 0.02, 0.08)
-    _upright(mesh, PLASTIC, (-front[1] * 0.9, front[1] * 0.9), (body.sill, body.sill + 0.13), front[0] + 0.02, 0.08)
+    _upright(mesh, PLASTIC, (-rear[1] * 0.96, rear[1] * 0.96), (body.sill, body.sill + 0.16), rear[0] - 0.02, _DECAL - 0.02)
+    _upright(mesh, PLASTIC, (-front[1] * 0.9, front[1] * 0.9), (body.sill, body.sill + 0.13), front[0] + 0.02, _DECAL - 0.02)
 
 
 def _plate(mesh: Mesh, height: float, z: float, facing: int) -> None:
     wide, high = PLATE_SIZE[0] / 2, PLATE_SIZE[1] / 2
-    _upright(mesh, PLATE, (-wide, wide), (height - high, height + high), z)
+    _upright(mesh, PLATE, (-wide, wide), (height - high, height + high), z, _DECAL + 0.05)
     left = -wide if facing < 0 else wide
     mesh.plates.append(
         ((left, height + high, z), (-left, height + high, z), (-left, height - high, z), (left, height - high, z))
@@ -233,7 +234,7 @@ def _pillar(mesh: Mesh, body: Body, at: float) -> None:
         mesh.face(post, *(corners if side < 0 else corners[::-1]))
         line = Material((26, 26, 26), raised=0.05)
         x = side * wide * 1.003
-        for edge in (at, at - 1.0):
+        for edge in (each for each in (at, at - 1.0) if each > z[0] + 0.7):
             corners = [(x, 0.4, edge + 0.008), (x, low, edge + 0.008), (x, low, edge - 0.008), (x, 0.4, edge - 0.008)]
             mesh.face(line, *(corners if side < 0 else corners[::-1]))
 

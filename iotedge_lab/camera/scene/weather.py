@@ -45,11 +45,11 @@ WEATHERS: Final[Mapping[WeatherName, Weather]] = {
     "dusk": Weather(
         "dusk",
         zenith=(122, 74, 48), horizon=(112, 158, 236), cloud=(120, 112, 178), cloud_cover=0.5,
-        ambient=(0.46, 0.40, 0.40), sun=(0.22, 0.33, 0.46), haze=0.0026, lamps=True, wet=False,
+        ambient=(0.54, 0.48, 0.48), sun=(0.24, 0.35, 0.48), haze=0.0022, lamps=True, wet=False,
     ),
     "rain": Weather(
         "rain",
         zenith=(142, 134, 126), horizon=(186, 182, 176), cloud=(160, 154, 148), cloud_cover=0.9,
-        ambient=(0.62, 0.60, 0.58), sun=(0.14, 0.14, 0.14), haze=0.0048, lamps=True, wet=True,
+        ambient=(0.68, 0.66, 0.64), sun=(0.16, 0.16, 0.16), haze=0.0036, lamps=True, wet=True,
     ),
 }  # fmt: skip
