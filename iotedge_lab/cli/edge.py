@@ -58,7 +58,7 @@ def edge() -> None:
     """  # noqa: D301 - click wants the character itself
 
 
-@edge.command()
+@edge.command(short_help="Run an edge device in the foreground.")
 @state_option
 @click.option(
     "-c",
@@ -121,7 +121,7 @@ def run(
         made.close()
 
 
-@edge.command(short_help="Run an edge device in the background (also: start).")
+@edge.command(short_help="Run an edge device in the background.")
 @state_option
 @_device_argument
 @_gateway_option
@@ -180,7 +180,7 @@ def _started(
         )
 
 
-@edge.command()
+@edge.command(short_help="Show modules as the portal does.")
 @state_option
 @click.argument("device_id", metavar="[DEVICE]", required=False, callback=not_empty)
 @click.option("--json", "as_json", is_flag=True, help="JSON, for programs.")
@@ -233,7 +233,7 @@ def _show(each: EdgeStatus) -> None:
             )
 
 
-@edge.command()
+@edge.command(short_help="Cut the link to the hub.")
 @state_option
 @_device_argument
 def offline(state_dir: Path | None, device_id: str) -> None:
@@ -244,7 +244,7 @@ def offline(state_dir: Path | None, device_id: str) -> None:
     )
 
 
-@edge.command()
+@edge.command(short_help="Let the link come back.")
 @state_option
 @_device_argument
 def online(state_dir: Path | None, device_id: str) -> None:
@@ -253,7 +253,7 @@ def online(state_dir: Path | None, device_id: str) -> None:
     click.echo(f"{device_id} is online")
 
 
-@edge.command()
+@edge.command(short_help="Print what a module has written.")
 @state_option
 @_device_argument
 @click.argument("module", callback=not_empty)
@@ -295,7 +295,7 @@ def show_log(file: Path, tail: int, *, follow: bool) -> None:
         follower.close()
 
 
-@edge.command()
+@edge.command(short_help="Stop one edge device.")
 @state_option
 @_device_argument
 def stop(state_dir: Path | None, device_id: str) -> None:
@@ -304,7 +304,7 @@ def stop(state_dir: Path | None, device_id: str) -> None:
     click.echo(f"stopped {device_id}")
 
 
-@edge.command()
+@edge.command(short_help="Stop all edge devices.")
 @state_option
 def down(state_dir: Path | None) -> None:
     """Stop all edge devices and the process that hosts them; 'edge up' of any of them starts all again."""
@@ -326,7 +326,7 @@ def stop_runtime(path: Path) -> str:
     return f"stopped the edge runtime{f' with {_listed(names)}' if names else ''}"
 
 
-@edge.command()
+@edge.command(short_help="Deploy a manifest.")
 @state_option
 @_device_argument
 @click.argument("file", type=click.Path(path_type=Path))
@@ -350,7 +350,7 @@ def deploy(state_dir: Path | None, device_id: str, file: Path) -> None:
     click.echo(f"deployed {_listed(names) if names else 'no modules'} to {device_id} ({lab.hostname})")
 
 
-@edge.command()
+@edge.command(short_help="Print built-in metrics.")
 @state_option
 @_device_argument
 def metrics(state_dir: Path | None, device_id: str) -> None:

@@ -37,7 +37,7 @@ def simulator() -> None:
     """  # noqa: D301 - click wants the character itself
 
 
-@simulator.command()
+@simulator.command(short_help="Say which edge device it acts as.")
 @state_option
 @click.option(
     "-c",
@@ -69,7 +69,7 @@ def setup(state_dir: Path | None, connection_string: str | None, gateway_host: s
         )
 
 
-@simulator.command()
+@simulator.command(short_help="Start it for a module or a solution.")
 @state_option
 @click.option(
     "-i",
@@ -83,6 +83,7 @@ def setup(state_dir: Path | None, connection_string: str | None, gateway_host: s
     type=click.IntRange(0, 65535),
     default=53000,
     show_default=True,
+    metavar="PORT",
     help="To post at; 0 for any.",
 )
 @click.option(
@@ -206,7 +207,7 @@ def _start_solution(
         _stop(made)
 
 
-@simulator.command()
+@simulator.command(short_help="Print a module's credentials.")
 @state_option
 @click.option(
     "-m",
@@ -250,7 +251,7 @@ def modulecred(state_dir: Path | None, modules: str, local: bool, output_file: P
         keyfiles.write(output_file.absolute(), ("\n".join(found.lines()) + "\n").encode())
 
 
-@simulator.command()
+@simulator.command(short_help="Print what the module has sent.")
 @state_option
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option(
@@ -286,7 +287,7 @@ def outputs(
             show(output)
 
 
-@simulator.command()
+@simulator.command(short_help="Say whether it runs.")
 @state_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 @click.pass_context
@@ -325,7 +326,7 @@ def status(ctx: click.Context, state_dir: Path | None, as_json: bool) -> None:
     echo_lines(table(rows))
 
 
-@simulator.command()
+@simulator.command(short_help="Print what a solution's module wrote.")
 @state_option
 @click.argument("module", callback=not_empty)
 @click.option(
@@ -346,7 +347,7 @@ def logs(state_dir: Path | None, module: str, tail: int, follow: bool) -> None:
     show_log(made.logs / f"{module}.log", tail, follow=follow)
 
 
-@simulator.command()
+@simulator.command(short_help="Stop it.")
 @state_option
 def stop(state_dir: Path | None) -> None:
     """Stop the simulator, and the modules of a solution. Stopping one that does not run is no error."""

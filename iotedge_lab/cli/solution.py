@@ -15,7 +15,7 @@ def solution() -> None:
     """Make the folder of an IoT Edge solution: a deployment manifest and modules that run."""
 
 
-@solution.command()
+@solution.command(short_help="Make a solution.")
 @click.argument("folder", metavar="NAME", type=click.Path(path_type=Path))
 @click.option(
     "--module", default="SampleModule", show_default=True, callback=not_empty, help="Its first module."
@@ -37,7 +37,7 @@ def new(folder: Path, module: str) -> None:
     click.echo(f"                    iotedge-lab edge up car1 --modules {modules}")
 
 
-@solution.command()
+@solution.command(short_help="Add a module to one.")
 @click.argument("module", metavar="NAME", callback=not_empty)
 @click.option(
     "--solution",

@@ -47,7 +47,7 @@ def run(settings: SimulatorSettings, clock: Clock, ready: IO[str]) -> int:
         folder.prepare()
         folder.lock()
     except LabError as error:
-        tell(ready, {"error": type(error).__name__, "message": str(error)})
+        tell(ready, {"error": _kind(error), "message": str(error)})
         return 1
     try:
         with logging_to(folder.log_file):
@@ -55,7 +55,7 @@ def run(settings: SimulatorSettings, clock: Clock, ready: IO[str]) -> int:
                 run_loop(_serve(settings, folder, clock, ready))
             except LabError as error:
                 log.error("%s", error)  # noqa: TRY400 - a message for a person; no traceback helps
-                tell(ready, {"error": type(error).__name__, "message": str(error)})
+                tell(ready, {"error": _kind(error), "message": str(error)})
                 return 1
             except Exception:
                 log.exception("the simulator ended")
@@ -63,6 +63,11 @@ def run(settings: SimulatorSettings, clock: Clock, ready: IO[str]) -> int:
             return 0
     finally:
         folder.unlock()
+
+
+def _kind(error: LabError) -> str:
+    """The name by which the parent finds the class again (`launch.spawn`): of `iotedge_lab.errors`."""
+    return next(each.__name__ for each in type(error).__mro__ if each.__module__ == LabError.__module__)
 
 
 async def _serve(settings: SimulatorSettings, folder: SimulatorFolder, clock: Clock, ready: IO[str]) -> None:
