@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -26,16 +27,23 @@ _DEVICE = b"iothub-connection-device-id"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The first rows of a frame with a line below it that says how many there are."""
+    """The first rows of a frame with a line below it that says how many there are.
+
+    `words`: the cells hold words, and stand at the left.
+    """
 
     shown: DataFrame
     note: str
+    words: bool = False
 
     def __repr__(self) -> str:
         return f"{self.shown.to_string(index=False)}\n{self.note}"
 
     def _repr_html_(self) -> str:
-        return f"{self.shown.to_html(index=False, border=0)}<p>{html.escape(self.note)}</p>"
+        table = self.shown.to_html(index=False, border=0)
+        if self.words:  # JupyterLab's own style puts each cell's text at the right
+            table = re.sub(r"<(t[dh])>", r'<\1 style="text-align:left">', table)
+        return f"{table}<p>{html.escape(self.note)}</p>"
 
 
 def columns() -> Table:
@@ -46,7 +54,7 @@ def columns() -> Table:
         [(each.header, each.unit or "-", each.meaning, each.name) for each in COLUMNS],
         columns=["column", "unit", "meaning", "in a message"],
     )
-    return Table(shown, f"{len(shown)} columns.")
+    return Table(shown, f"{len(shown)} columns.", words=True)
 
 
 def bus(database: Database) -> Table:
@@ -67,7 +75,7 @@ def bus(database: Database) -> Table:
         columns=["identifier", "message", "every (ms)", "bytes", "signals (unit)"],
     )
     signals = sum(len(message.signals) for message in database.messages)
-    return Table(shown, f"{len(shown)} messages, {signals} signals.")
+    return Table(shown, f"{len(shown)} messages, {signals} signals.", words=True)
 
 
 def first_rows(frame: DataFrame, rows: int = 5, *, note: str = "") -> Table:

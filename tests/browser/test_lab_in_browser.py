@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import signal
 import socket
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from notebooks.source.make.execute import isolated_lab, start_lab_apart
-from notebooks.source.make.source import NOTEBOOKS
+from notebooks.source.make.source import METADATA, NOTEBOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,7 +197,7 @@ def _readme_picture(page: Page) -> None:
     small.save(ARTIFACTS / "lab.png", optimize=True)
 
 
-@pytest.mark.parametrize("notebook", ["02_iot_hub_setup", "03_car_simulator"])
+@pytest.mark.parametrize("notebook", ["01_edge_simulator", "02_iot_hub_setup", "03_car_simulator"])
 def test_the_notebook_runs_to_its_end_in_the_browser(
     jupyterlab: str, browser: Browser, notebook: str
 ) -> None:
@@ -223,5 +224,73 @@ def test_the_notebook_runs_to_its_end_in_the_browser(
 
     assert page.locator(".Toastify__toast").all_inner_texts() == []
     pictures = page.evaluate(PICTURES)
-    assert pictures
+    assert pictures or notebook.startswith("01")
     assert [picture for picture in pictures if not picture["alt"] or not picture["width"]] == []
+
+
+LIVE = """\
+import queue
+import threading
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from iotedge_lab.car import drives
+from iotedge_lab.show import live
+
+arrived = queue.Queue()
+view = live.watch(arrived)
+view
+# ---
+def put(row):
+    arrived.put(SimpleNamespace(sequence_number=1, offset="1", enqueued_time=datetime.now(UTC), properties={},
+        system_properties={b"iothub-connection-device-id": b"car-1"}, body=[row.to_json().encode()]))
+
+for row in drives.resample(drives.rows(drives.car_csv()), hz=1):
+    if row.seconds < 30:
+        put(row)
+view.wait_for(30)
+# ---
+before, view = view, live.watch(arrived)
+view
+# ---
+[thread.name for thread in threading.enumerate() if thread.name.startswith("live view")]"""
+
+RUN_LAST = """() => { const notebook = jupyterapp.shell.currentWidget.content;
+    notebook.activeCellIndex = notebook.widgets.length - 1;
+    return jupyterapp.commands.execute('notebook:run-cell') }"""
+
+
+def _live_notebook(folder: Path) -> None:
+    import nbformat
+
+    cells = [nbformat.v4.new_code_cell(cell) for cell in LIVE.split("\n# ---\n")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=METADATA), folder / "live.ipynb")
+
+
+def _texts(page: Page) -> list[str]:
+    return [cell["text"] for cell in page.evaluate(STATE)]
+
+
+def test_the_live_view_moves_stops_and_leaves_no_thread(
+    jupyterlab: str, browser: Browser, tmp_path: Path
+) -> None:
+    """The panel is redrawn as rows come, another view takes the first one's place, a click stops that one."""
+    from playwright.sync_api import expect
+
+    _live_notebook(tmp_path / "copy" / "notebooks")
+    page = browser.new_page(viewport=VIEW)
+    _open(page, jupyterlab, "live.ipynb")
+    assert page.evaluate(RUN_ALL, RUN_SECONDS * 1000) is True
+    first, second = page.locator(".iotedge-live").nth(0), page.locator(".iotedge-live").nth(1)
+
+    expect(first).to_contain_text("30 rows from everybody. Stopped.", timeout=30_000)
+    expect(first.locator("img")).to_have_attribute(
+        "alt", re.compile(r"^Panel: 34 mph, .*over the last 30 rows")
+    )
+    assert page.evaluate("() => document.querySelector('.iotedge-live img').naturalWidth") > 0
+    expect(first.get_by_role("button", name="Stop")).to_be_disabled()
+    assert _texts(page)[-1] == "['live view live']"
+
+    second.get_by_role("button", name="Stop").click()
+    expect(second).to_contain_text("Stopped.", timeout=30_000)
+    page.evaluate(RUN_LAST)
+    expect(page.locator(".jp-OutputArea-output").last).to_have_text("[]", timeout=30_000)

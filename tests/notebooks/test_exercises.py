@@ -264,7 +264,7 @@ CASES: list[tuple[Callable[..., Verdict], tuple[Any, ...], Any, Word, str]] = [
     (car_simulator.check_gigabytes_per_day, (), lambda b, r: 1.0, Word.WRONG, "not 1"),
     (car_simulator.check_gigabytes_per_day, (), lambda b, r: 0.216, Word.WRONG, "use both arguments"),
     (car_simulator.check_gigabytes_per_day, (), lambda b, r: b / 0, Word.WRONG, "ZeroDivisionError"),
-    (car_simulator.check_read_after, (EVENTS,), _after, Word.OK, "5 events"),
+    (car_simulator.check_read_after, (EVENTS,), _after, Word.OK, "last 5 events"),
     (car_simulator.check_read_after, (EVENTS[:3],), _after, Word.NOT_YET, "run the cells above"),
     (car_simulator.check_read_after, (EVENTS,), lambda number: None, Word.NOT_YET, "gives nothing back"),
     (car_simulator.check_read_after, (EVENTS,), lambda number: 5, Word.WRONG, "a list of events"),

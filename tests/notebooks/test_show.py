@@ -277,6 +277,7 @@ def test_an_arrival_in_a_line(body: bytes, module: str, words: str) -> None:
 def test_the_columns_of_a_drive_and_the_messages_of_a_bus() -> None:
     """Each column with its unit and meaning, each message with its identifier, pace and signals."""
     assert repr(tables.columns()).endswith("\n11 columns.")
+    assert tables.columns()._repr_html_().count('<td style="text-align:left">') == 44
     assert tables.columns().shown["in a message"].tolist() == [column.name for column in COLUMNS]
     shown = tables.bus(load())
     assert repr(shown).endswith("\n10 messages, 16 signals.")

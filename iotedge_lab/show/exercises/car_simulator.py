@@ -78,7 +78,7 @@ def check_read_after(read_after: Callable[[int], Sequence[Any]], events: Sequenc
         )
     if got != newer:
         raise Wrong(f"after {seen} come {newer}, read_after gave {got[:8]}")
-    return f"after event {seen} come {len(got)} events, none twice and none left out"
+    return f"the last {len(got)} events were read after the one before them, none twice and none left out"
 
 
 # -- a new signal ---------------------------------------------------------------------------------------
