@@ -71,7 +71,9 @@ class Agent:
         self._place = place
         self._hostname = hostname
         self._config: AgentConfig | None = None  # what was applied last
-        self._generations: dict[str, str] = {}  # with which a module was started
+        self._started_as: dict[
+            str, tuple[str, str]
+        ] = {}  # generation and key with which a module was started
         self._forgetting: asyncio.Task[None] | None = None
         self._leftovers = False  # identities that may have to go
         self._forget_at = 0.0
@@ -94,7 +96,7 @@ class Agent:
         self._config, self._leftovers, self._forget_at = config, True, 0.0
         for name in before:
             if name not in config.modules:
-                self._generations.pop(name, None)
+                self._started_as.pop(name, None)
                 dropped = self._hub.pumps.forget_inputs(name)
                 if dropped:
                     log.warning(
@@ -118,7 +120,7 @@ class Agent:
     async def identify(self, spec: ModuleSpec) -> ModuleIdentity:
         """A module's identity when it starts; raises `UpstreamAway` where it has none and the hub is not there."""
         known = await self._ensure(spec.name)
-        self._generations[spec.name] = known.generation_id
+        self._started_as[spec.name] = _mark(known)
         return self._place(spec.name, known.generation_id)
 
     async def settle(self) -> None:
@@ -129,11 +131,8 @@ class Agent:
             known = await self._try_to_ensure(name)
             if known is None:
                 continue
-            started = self._generations.get(name)
-            if started is not None and started != known.generation_id:
-                log.warning(
-                    "the identity of %s was made anew at the hub: the module is restarted with it", name
-                )
+            if self._started_as.get(name, _mark(known)) != _mark(known):
+                log.warning("%s has another identity or key at the hub: it is restarted with that", name)
                 try:
                     await self.supervisor.restart(name)
                 except UsageError as error:  # it does not run: it gets the new one when it does
@@ -207,3 +206,8 @@ class Agent:
     def hub_runs(self, started: float) -> None:
         """Say that the edge hub is up."""
         self.supervisor.set_system("edgeHub", ModuleState(RuntimeStatus.RUNNING, "running", started=started))
+
+
+def _mark(known: Registered) -> tuple[str, str]:
+    """What a running module depends on: the workload API signs for its generation, and its tokens are of its key."""
+    return known.generation_id, known.primary_key

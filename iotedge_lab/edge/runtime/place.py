@@ -109,8 +109,15 @@ class RuntimeFolder:
         return None
 
     def save_edges(self, edges: dict[str, EdgeSettings]) -> None:
-        """Keep which edge devices are to run."""
-        _write_private(self.path / "edges.json", {name: to_json(each) for name, each in edges.items()})
+        """Keep which edge devices are to run; on a full disk that is only said in the log, for they do run."""
+        try:
+            _write_private(self.path / "edges.json", {name: to_json(each) for name, each in edges.items()})
+        except OSError as error:
+            log.warning(
+                "%s cannot be written (%s): after a restart other edge devices run than now",
+                self.path / "edges.json",
+                error.strerror,
+            )
 
     def load_edges(self) -> dict[str, EdgeSettings]:
         """The edge devices that are to run; none where the file is missing or damaged."""

@@ -60,9 +60,10 @@ class Sender(threading.Thread):
         self.raw.sock.sendall(client.resend())
         while not (self.ending.is_set() and not client.in_flight):
             if not self.ending.is_set() and len(client.in_flight) < 4 * BURST:
-                packets = []
-                for number in range(self.sent, self.sent + BURST):
-                    packets.append(client.publish(f"{self.raw.topic}p={number % 2}", b"%d" % number)[1])
+                packets = [
+                    client.publish(f"{self.raw.topic}p={number % 2}", b"%d" % number)[1]
+                    for number in range(self.sent, self.sent + BURST)
+                ]
                 self.sent += BURST
                 self.raw.sock.sendall(b"".join(packets))
                 time.sleep(0.01)  # a thousand a second is enough

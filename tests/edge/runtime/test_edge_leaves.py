@@ -8,10 +8,12 @@ from azure.iot.device import IoTHubDeviceClient, Message, MethodResponse
 from azure.iot.device.common.pipeline.pipeline_exceptions import PipelineNotRunning
 from azure.iot.device.exceptions import CredentialError
 from azure.iot.hub import IoTHubRegistryManager
+from edge_aboard import RawLeaf
 from edge_stage import Stage, until
 from hub_clients import some_key
 
 from iotedge_lab.wire.connection_string import ConnectionString
+from iotedge_lab.wire.mqtt.packets import Publish, PublishRun, SubAck
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +104,16 @@ def test_all_that_a_device_does(websockets, running, leaf, events):
 
 
 def test_made_after_the_runtime_has_started(running, leaf):
-    """A device that was registered a moment ago connects at once: the hub is asked about it."""
-    one = leaf(running.leaf("just-made")).connect()
+    """A device that was registered a moment ago connects at once; `$edgeHub` reports it, whatever its name."""
+    one = leaf(running.leaf("just.made")).connect()
     assert one.client.connected
+
+    def status():
+        return running.reported("$edgeHub")["clients"].get("just%2Emade", {}).get("status")
+
+    until(lambda: status() == "Connected", "the report")
+    one.client.shutdown()
+    until(lambda: status() == "Disconnected", "the report")
 
 
 def test_who_is_not_let_in(running, leaf):
@@ -181,14 +190,14 @@ def test_offline(running, leaf, events):
 
 def test_a_message_to_a_device_that_is_killed(running, leaf):
     """A cloud-to-device message that the device did not acknowledge waits at the hub, and comes again."""
-    string = ConnectionString.parse(running.leaf("fragile"))
-    raw = _Raw(running, string)
-    raw.connect()
-    raw.subscribe("devices/fragile/messages/devicebound/#")
-    registry = IoTHubRegistryManager.from_connection_string(running.lab.service_connection_string)
-    registry.send_c2d_message("fragile", "first")
-    assert raw.message() == b"first"
-    raw.cut()  # without a PUBACK
+    running.leaf("fragile")
+    raw = RawLeaf(running.lab, "fragile", running.edge.gateway)
+    with raw:
+        raw.sock.sendall(raw.client.subscribe(["devices/fragile/messages/devicebound/#"])[1])
+        raw.until(SubAck)
+        registry = IoTHubRegistryManager.from_connection_string(running.lab.service_connection_string)
+        registry.send_c2d_message("fragile", "first")
+        raw.until(PublishRun | Publish)  # and no PUBACK
     assert running.rest.call("GET", "/devices/fragile")["cloudToDeviceMessageCount"] == 1
     one = leaf(running.leaf_string("fragile")).connect()
     assert bodies(one.wait(one.messages)) == ["first"]
@@ -198,60 +207,7 @@ def test_a_message_to_a_device_that_is_killed(running, leaf):
     )
 
 
-class _Raw:
-    """A raw MQTT client of the edge, that acknowledges nothing."""
-
-    def __init__(self, stage, string):
-        import time
-
-        from iotedge_lab.wire import sas
-        from iotedge_lab.wire.mqtt.client import MqttClient
-
-        self.stage = stage
-        resource = f"{stage.lab.hostname}/devices/{string.device_id}"
-        token = sas.build(resource, string.shared_access_key, int(time.time()) + 3600)
-        self.mqtt = MqttClient(
-            string.device_id, f"{stage.lab.hostname}/{string.device_id}/?api-version=2021-04-12", token
-        )
-
-    def connect(self):
-        import socket
-        import ssl
-
-        host = self.stage.edge.gateway
-        context = ssl.create_default_context(cafile=str(self.stage.lab.ca_file))
-        plain = socket.create_connection((host, 8883), timeout=30)
-        self.sock = context.wrap_socket(plain, server_hostname=host)
-        self.sock.sendall(self.mqtt.connect())
-        self._next("ConnAck")
-
-    def _next(self, kind):
-        while True:
-            data = self.sock.recv(65_536)
-            assert data, "the edge closed the connection"
-            for event in self.mqtt.receive(data):
-                if type(event).__name__ == kind:
-                    return event
-
-    def subscribe(self, topic):
-        self.sock.sendall(self.mqtt.subscribe([topic])[1])
-        self._next("SubAck")
-
-    def message(self):
-        from iotedge_lab.wire.mqtt.runs import iter_publishes
-
-        while True:
-            for event in self.mqtt.receive(self.sock.recv(65_536)):
-                if type(event).__name__ == "PublishRun":
-                    return next(iter(iter_publishes(event.raw)))[1]
-                if type(event).__name__ == "Publish":
-                    return event.payload
-
-    def cut(self):
-        self.sock.close()
-
-
-def test_a_restart_without_the_hub(lab, tmp_path_factory, leaf):
+def test_a_restart_without_the_hub(lab, leaf):
     """A runtime that comes back while the hub is away lets its devices in from what it knew."""
     stage = Stage(lab, "lonely").start()
     stage.deploy({}, {"up": "FROM /messages/* INTO $upstream"})

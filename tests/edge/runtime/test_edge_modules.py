@@ -1,6 +1,10 @@
 """Modules that are the vendor's own SDK, started by the runtime: synchronous over MQTT, asynchronous over WebSocket."""
 
+import http.client
 import json
+import socket
+import ssl
+import urllib.request
 
 import pytest
 from azure.iot.device import IoTHubDeviceClient, MethodResponse
@@ -321,6 +325,9 @@ def test_metrics(a, running):
     assert second["edgehub_messages_received_total", ""] - first["edgehub_messages_received_total", ""] == 2
     assert ("edgeAgent_module_start_total", "a") in second
     assert ("edgehub_queue_length", "$upstream") in second
+    context = ssl.create_default_context(cafile=str(running.lab.ca_file))
+    with urllib.request.urlopen(f"https://{running.edge.gateway}:8443/metrics", context=context) as answer:
+        assert set(_metrics(answer.read().decode())) >= set(first)
     for name, value in first.items():
         if name[0].endswith(("_total", "_count", "_sum")):
             assert second.get(name, 0) >= value, name
@@ -345,8 +352,6 @@ def test_a_module_that_speaks_for_another(a, running):
     environment = a("environment")
     generation = running.rest.call("GET", "/devices/edge/modules/b")["generationId"]
     assert environment["IOTEDGE_MODULEGENERATIONID"] != generation
-    import http.client
-    import socket
 
     class Unix(http.client.HTTPConnection):
         def connect(self):
