@@ -22,12 +22,13 @@ from benchmarks import (
     sdk,
     service,
     startup,
+    train,
 )
 from benchmarks.setting import ROOT, Row, Setting
 
 ALL = {
     module.NAME: module
-    for module in (absorb, sdk, drain, service, car_drive, can_codec, fleet, edge, startup, memory)
+    for module in (absorb, sdk, drain, service, car_drive, can_codec, train, fleet, edge, startup, memory)
 }
 
 
