@@ -113,7 +113,9 @@ def install(package: Path, folder: Path | None = None) -> Path:
 
     source = unpack(DETECTOR, package)
     onnx = convert(source)
-    _check(onnx, DETECTOR.onnx_sha256, "The converted detector is not the one that was tested; please report.")
+    _check(
+        onnx, DETECTOR.onnx_sha256, "The converted detector is not the one that was tested; please report."
+    )
     path = model_path(folder)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,9 +1,10 @@
 """How good a detector is: its boxes against the ground truth of rendered frames.
 
 A box is right where it overlaps a thing of its kind by at least 0.4 (intersection over union), or by 0.2 where the
-thing is less than 30 pixels wide, which is one cell of the network's finest grid; each thing is found once. A car is found as a Car or as a Vehicle, and a van, bus or truck too: the one class contains the other. Asked
-for is what is seen clearly: three fifths of it or more. What is hidden more, or smaller than 16 pixels, may be found or
-not: neither counts. Every other box is false, a second one of the same class on the same thing too.
+thing is less than 30 pixels wide, which is one cell of the network's finest grid; each thing is found once. A car is
+found as a Car or as a Vehicle, and a van, bus or truck too: the one class contains the other. Asked for is what is
+seen clearly: three fifths of it or more. What is hidden more, or smaller than 16 pixels, may be found or not: neither
+counts. Every other box is false, a second one of the same class on the same thing too.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ class Tally:
                 (overlap, number)
                 for number, each in enumerate(known)
                 if detection.label in KINDS[each.label] and detection.label not in told.get(number, ())
-                if (overlap := detection.box.overlap(each.box)) >= (RIGHT_SMALL if each.box.width < SMALL else RIGHT)
+                if (overlap := detection.box.overlap(each.box))
+                >= (RIGHT_SMALL if each.box.width < SMALL else RIGHT)
             ]
             if hits:
                 _, number = max(hits)
@@ -87,7 +89,7 @@ class Tally:
     def recall(
         self, label: str, least: float = 0.0, most: float = float("inf"), threshold: float = 0.0
     ) -> tuple[int, int]:
-        """How many of the things of that label and width were found with at least that score, and how many there are."""
+        """How many things of that label and width were found with that score or more, and how many there are."""
         asked = [each for each in self.things if each.label == label and least <= each.width < most]
         return sum(each.score > 0.0 and each.score >= threshold for each in asked), len(asked)
 

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from iotedge_lab.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 MAGIC: Final = b"TFL3"
-_TYPES: Final = {0: np.dtype("<f4"), 1: np.dtype("<f2"), 2: np.dtype("<i4"), 3: np.dtype("u1")}
+_TYPES: Final[Mapping[int, np.dtype[Any]]] = {
+    number: np.dtype(form) for number, form in enumerate(("<f4", "<f2", "<i4", "u1"))
+}
 
 
 @dataclass(frozen=True, slots=True)

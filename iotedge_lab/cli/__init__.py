@@ -17,6 +17,7 @@ from iotedge_lab.cli import (
     fleet,
     groups,
     lifecycle,
+    models,
     monitor,
     simulator,
     solution,
@@ -65,5 +66,6 @@ for _command in (
     workbooks.lab,
     demo.demo,
     fleet.fleet,
+    models.models,
 ):
     main.add_command(_command)

@@ -42,9 +42,18 @@ class Canvas:
         mixed = [base + (far - base) * veil for base, far in zip(colour, self.weather.horizon, strict=True)]
         return round(mixed[0]), round(mixed[1]), round(mixed[2])
 
-    def lay(self, sprite: Sprite, x: float, z: float, owner: int = SCENERY, wide: float = 1.0) -> None:
-        """A sprite, standing at x, z; `wide` stretches it sideways."""
-        scale = self.lens.focal / z
+    def lay(
+        self,
+        sprite: Sprite,
+        x: float,
+        z: float,
+        *,
+        owner: int = SCENERY,
+        wide: float = 1.0,
+        size: float = 1.0,
+    ) -> None:
+        """A sprite, standing at x, z, so many times its size; `wide` stretches it sideways."""
+        scale = self.lens.focal / z * size
         sy, sx = scale / sprite.scale, scale / sprite.scale * wide
         column, row = self.lens.across(x, z), self.lens.down(0.0, z)
         high, long = sprite.image.shape[:2]
@@ -53,15 +62,13 @@ class Canvas:
         c, d = max(0, math.floor(top)), min(self.lens.height, math.ceil(top + high * sy) + 1)
         if b - a < 1 or d - c < 1:
             return
-        image = sprite.image
-        while sy < 0.6 and min(image.shape[:2]) > 8:  # a warp does not average: halve before
-            image = cv2.resize(image, (max(1, image.shape[1] // 2), max(1, image.shape[0] // 2)),
-                               interpolation=cv2.INTER_AREA)  # fmt: skip
-            sy, sx = high * sy / image.shape[0], long * sx / image.shape[1]
-            high, long = image.shape[:2]
+        image = sprite.shrunk(sy)
+        sy, sx = high * sy / image.shape[0], long * sx / image.shape[1]
         # Pixel centres: 0.5 is in the middle of the first.
         warp = np.array([[sx, 0, left - a + 0.5 * sx - 0.5], [0, sy, top - c + 0.5 * sy - 0.5]], np.float32)
-        laid = cv2.warpAffine(image, warp, (b - a, d - c), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        laid = cv2.warpAffine(
+            image, warp, (b - a, d - c), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+        )
         self._blend(laid, a, c, z, owner)
         if self.weather.wet and row < self.lens.height:
             self._reflect(laid, a, round(row), c, z)
@@ -89,20 +96,33 @@ class Canvas:
         mirrored = laid[above - rows : above][::-1]
         target = self.frame[row : row + rows, left : left + laid.shape[1]]
         cover = cv2.cvtColor(mirrored[..., 3], cv2.COLOR_GRAY2BGR)
-        cv2.multiply(target, cv2.bitwise_not(cv2.multiply(cover, (0.22, 0.22, 0.22, 0.0))), dst=target, scale=1 / 255)
-        cv2.add(target, cv2.multiply(cv2.cvtColor(mirrored, cv2.COLOR_BGRA2BGR), (0.22, 0.22, 0.22, 0.0)), dst=target)
+        cv2.multiply(
+            target, cv2.bitwise_not(cv2.multiply(cover, (0.22, 0.22, 0.22, 0.0))), dst=target, scale=1 / 255
+        )
+        cv2.add(
+            target,
+            cv2.multiply(cv2.cvtColor(mirrored, cv2.COLOR_BGRA2BGR), (0.22, 0.22, 0.22, 0.0)),
+            dst=target,
+        )
 
     def glow(self, column: float, row: float, radius: float, colour: tuple[float, float, float]) -> None:
         """A lamp's light, added."""
         radius = min(radius, 0.4 * self.lens.height)
         size = math.ceil(radius)
         x, y = round(column), round(row)
-        a, b, c, d = max(0, x - size), min(self.lens.width, x + size), max(0, y - size), min(self.lens.height, y + size)
+        a, b, c, d = (
+            max(0, x - size),
+            min(self.lens.width, x + size),
+            max(0, y - size),
+            min(self.lens.height, y + size),
+        )
         if size < 1 or b <= a or d <= c:
             return
         spot = _SPOT if 2 * size == len(_SPOT) else cv2.resize(_SPOT, (2 * size, 2 * size))
         part = spot[c - (y - size) : d - (y - size), a - (x - size) : b - (x - size)]
-        light = cv2.multiply(cv2.cvtColor(part, cv2.COLOR_GRAY2BGR), (*(each / 255.0 for each in colour), 0.0))
+        light = cv2.multiply(
+            cv2.cvtColor(part, cv2.COLOR_GRAY2BGR), (*(each / 255.0 for each in colour), 0.0)
+        )
         target = self.frame[c:d, a:b]
         cv2.add(target, light, dst=target)
 
@@ -110,9 +130,9 @@ class Canvas:
 def _make_spot() -> Any:
     axis = (np.arange(64, dtype=np.float32) + 0.5) / 32.0 - 1.0
     far = np.sqrt(axis[:, None] ** 2 + axis[None, :] ** 2)
-    return np.clip(255.0 * (0.75 * np.exp(-((far / 0.16) ** 2)) + 0.30 * np.clip(1.0 - far, 0, 1) ** 2), 0, 255).astype(
-        np.uint8
-    )
+    return np.clip(
+        255.0 * (0.75 * np.exp(-((far / 0.16) ** 2)) + 0.30 * np.clip(1.0 - far, 0, 1) ** 2), 0, 255
+    ).astype(np.uint8)
 
 
 _SPOT = _make_spot()

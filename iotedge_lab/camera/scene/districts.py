@@ -91,7 +91,9 @@ def make_layout(path: Path, seed: int, empty_share: float) -> Layout:
         length = chance.uniform(160.0, 320.0)
         fast = max(path.speed_at(path.time_at(begin + share * length)) for share in (0.2, 0.5, 0.8))
         choices: list[tuple[DistrictKind, float]] = [("city", 1.0), ("suburb", 1.0), ("country", 0.7)]
-        kind: DistrictKind = "country" if fast > FAST else chance.pick([each for each in choices if each[0] != before])
+        kind: DistrictKind = (
+            "country" if fast > FAST else chance.pick([each for each in choices if each[0] != before])
+        )
         # Emptiness comes evenly, not by luck: what is owed grows with each district.
         debt += empty_share
         empty = debt >= 1.0

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 cv2 = library("cv2")
 
 TILE: Final = 16  # m
-FAR: Final = 230.0  # m; beyond, the nearer tiles come again, in the haze
+BACK: Final = 20.0  # m behind the camera that a bend may bring into sight
 SIDE: Final = 14.0  # m to each side that a tile shows; beyond, its rim is mirrored
 RIM: Final = 2.5  # m
 FINE: Final = 40  # pixels a metre of a tile as it is painted
@@ -47,8 +47,33 @@ class Level:
 
 LEVELS: Final = (Level(10.5, 40, 40, 3), Level(26.0, 20, 8, 4), Level(62.0, 12, 2, 7), Level(1e9, 6, 0.5, 18))
 # Rows below the horizon at which the road's bend is worked out; between them it is drawn as straight lines.
-_ROWS: Final = (1, 2, 3, 4, 5, 7, 9, 12, 16, 21, 28, 37, 50, 67, 90, 120, 160, 210, 300, 420, 600, 900, 1300, 2000)
-_COLUMNS: Final = 33
+_ROWS: Final = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    9,
+    12,
+    16,
+    21,
+    28,
+    37,
+    50,
+    67,
+    90,
+    120,
+    160,
+    210,
+    300,
+    420,
+    600,
+    900,
+    1300,
+    2000,
+)
+_COLUMNS: Final = 32
 
 
 class Ground:
@@ -58,7 +83,7 @@ class Ground:
         self._seed, self._layout, self._weather, self._lens = seed, layout, weather, lens
         self._tiles: OrderedDict[tuple[Any, ...], list[Any]] = OrderedDict()
         self._rings = [
-            np.zeros((round(each.tiles * TILE * each.along), round(2 * SIDE * each.across), 3), np.uint8)
+            np.zeros((2 * round(each.tiles * TILE * each.along), round(2 * SIDE * each.across), 3), np.uint8)
             for each in LEVELS
         ]
         self._laid: list[dict[int, int]] = [{} for _ in LEVELS]
@@ -74,22 +99,25 @@ class Ground:
         self._x = self._z[:, None] * aside[None, :]
         rows = [each for each in _ROWS if each < count]
         rows.append(max(count, rows[-1] + 1))
-        at_rows, at_columns = np.array(rows, np.float32), np.linspace(0, lens.width, _COLUMNS, dtype=np.float32)
-        self._grid_z = np.repeat(lens.focal * CAMERA_HEIGHT / at_rows, _COLUMNS)
+        # The grid's columns lie where OpenCV's resize has the centres of its pixels, one beyond each edge.
+        self._cell = -(-lens.width // _COLUMNS)
+        at_columns = (np.arange(_COLUMNS + 2, dtype=np.float32) - 0.5) * self._cell
+        at_rows = np.array(rows, np.float32)
+        self._grid_z = np.repeat(lens.focal * CAMERA_HEIGHT / at_rows, len(at_columns))
         self._grid_x = (np.tile(at_columns - lens.width / 2, len(rows)) / lens.focal) * self._grid_z
-        self._grid_shape = (len(rows), _COLUMNS)
+        self._grid_shape = (len(rows), len(at_columns))
         self._by_rows = _weights(below, at_rows)
-        self._by_columns = _weights(np.arange(lens.width, dtype=np.float32) + 0.5, at_columns).T
         edges = [0]
-        for each in reversed(LEVELS[:-1]):
-            edges.append(int(np.searchsorted(-self._z, -each.until)))
+        edges += [int(np.searchsorted(-self._z, -each.until)) for each in reversed(LEVELS[:-1])]
         edges.append(count)
         self._bands = list(zip(reversed(range(len(LEVELS))), edges[:-1], edges[1:], strict=True))
         veil = 1.0 - np.exp(-self._weather.haze * self._z)
         veil = np.clip(veil[:, None, None], 0.0, 1.0) * np.ones((1, lens.width, 1), np.float32)
         shine = 1.0 + _headlights(self._x, self._z)[..., None] if self._weather.lamps else 1.0
         self._keep = np.clip((1.0 - veil) * shine * 128.0, 0, 255).round().astype(np.uint8).repeat(3, axis=2)
-        self._add = np.clip(veil * np.array(self._weather.horizon, np.float32), 0, 255).round().astype(np.uint8)
+        self._add = (
+            np.clip(veil * np.array(self._weather.horizon, np.float32), 0, 255).round().astype(np.uint8)
+        )
 
         fade = 1.0 - 0.34 * np.clip(1.0 - np.arange(count, dtype=np.float32) / (0.8 * lens.horizon), 0.0, 1.0)
         self._dull = np.ones((count, lens.width, 3), np.float32) * fade[:, None, None] * 255.0
@@ -99,26 +127,33 @@ class Ground:
         """Into the frame's rows from the horizon on; where it is wet, the sky above it must be there already."""
         along, left = view.road_coordinates(self._grid_x, self._grid_z)
         # What differs from a straight road is smooth, and is drawn out between the grid's points.
-        along = (along - view.metre - self._grid_z).reshape(self._grid_shape).astype(np.float32)
-        left = (left + self._grid_x).reshape(self._grid_shape).astype(np.float32)
-        metres = self._by_rows @ along @ self._by_columns + self._z[:, None]
-        aside = self._by_rows @ left @ self._by_columns - self._x
-        over = np.maximum(np.abs(aside) - (SIDE - RIM), 0.0) % (2 * RIM)
-        folded = np.where(np.abs(aside) > SIDE - RIM, SIDE - RIM + RIM - np.abs(RIM - over), np.abs(aside))
-        folded = np.minimum(folded, SIDE - 0.05)
-        across = SIDE - np.copysign(folded, aside)
+        grid = np.stack([along - view.metre - self._grid_z, left + self._grid_x], axis=-1).astype(np.float32)
+        by_rows = self._by_rows @ grid.reshape(self._grid_shape[0], -1)
+        by_rows = by_rows.reshape(-1, self._grid_shape[1], 2)
+        full = cv2.resize(
+            by_rows, (self._grid_shape[1] * self._cell, len(by_rows)), interpolation=cv2.INTER_LINEAR
+        )
+        metres, aside = cv2.split(full[:, self._cell : self._cell + self._lens.width])
+        metres += self._z[:, None]
+        aside -= self._x
+        across = _folded(aside)
         target = frame[self._lens.horizon :]
         for number, begin, end in self._bands:
             if end <= begin:
                 continue
             level = LEVELS[number]
             span = level.tiles * TILE
-            self._lay(number, view.metre, float(self._z[end - 1]), float(self._z[begin]))
-            place = np.mod(metres[begin:end] + view.metre, span) * level.along - 0.5
-            columns = across[begin:end] * level.across - 0.5
+            band = metres[begin:end]
+            low = max(float(band.min()), -BACK)
+            most = low + (level.tiles - 1) * TILE - 1.0
+            np.clip(band, low, most, out=band)
+            self._lay(number, view.metre + low, view.metre + min(float(band.max()), most))
+            start = view.metre % span
+            place = band * np.float32(level.along) + np.float32(start * level.along - 0.5)
+            columns = across[begin:end] * np.float32(level.across) - np.float32(0.5)
             cv2.remap(
-                self._rings[number], columns.astype(np.float32), place.astype(np.float32), cv2.INTER_LINEAR,
-                dst=target[begin:end], borderMode=cv2.BORDER_WRAP,
+                self._rings[number], columns, place, cv2.INTER_LINEAR, dst=target[begin:end],
+                borderMode=cv2.BORDER_WRAP,
             )  # fmt: skip
         cv2.multiply(target, self._keep, dst=target, scale=1.0 / 128.0)
         cv2.add(target, self._add, dst=target)
@@ -130,19 +165,24 @@ class Ground:
         rows = min(len(target), self._lens.horizon)
         sky = cv2.blur(frame[self._lens.horizon - rows : self._lens.horizon][::-1], (5, 25))
         cv2.multiply(target[:rows], self._dull[:rows], dst=target[:rows], scale=1.0 / 255.0)
-        cv2.add(target[:rows], cv2.multiply(sky, cv2.bitwise_not(self._dull[:rows]), scale=0.92 / 255.0), dst=target[:rows])
+        cv2.add(
+            target[:rows],
+            cv2.multiply(sky, cv2.bitwise_not(self._dull[:rows]), scale=0.92 / 255.0),
+            dst=target[:rows],
+        )
 
-    def _lay(self, number: int, metre: float, nearest: float, farthest: float) -> None:
-        """See to it that the texture of that level holds the tiles of this stretch."""
+    def _lay(self, number: int, begin: float, end: float) -> None:
+        """See to it that the texture of that level holds the tiles from `begin` to `end`."""
         level, laid = LEVELS[number], self._laid[number]
-        first = math.floor((metre + nearest - 3.0) / TILE)
-        last = math.floor((metre + min(farthest, FAR) + 6.0) / TILE)
-        last = min(last, first + level.tiles - 1)
+        first = math.floor((begin - 0.5 / level.along) / TILE)
+        last = min(math.floor((end + 0.5 / level.along) / TILE), first + level.tiles - 1)
         rows = round(TILE * level.along)
         for tile in range(first, last + 1):
             slot = tile % level.tiles
             if laid.get(slot) != tile:
-                self._rings[number][slot * rows : (slot + 1) * rows] = self._tile(tile)[number]
+                painted = self._tile(tile)[number]
+                for place in (slot, slot + level.tiles):  # twice, so that nothing wraps in a row
+                    self._rings[number][place * rows : (place + 1) * rows] = painted
                 laid[slot] = tile
 
     def _tile(self, number: int) -> list[Any]:
@@ -150,7 +190,9 @@ class Ground:
         begin = float(number * TILE)
         district = self._layout.at(begin + TILE / 2)
         marks = tuple(
-            round(each.line - begin, 2) for each in self._layout.crossings if -26.0 < each.line - begin < TILE + 2.0
+            round(each.line - begin, 2)
+            for each in self._layout.crossings
+            if -26.0 < each.line - begin < TILE + 2.0
         )
         key = (district.kind, (number * 7919) % VARIANTS, marks)
         found = self._tiles.get(key)
@@ -168,6 +210,22 @@ class Ground:
         else:
             self._tiles.move_to_end(key)
         return found
+
+
+def _folded(aside: Any) -> Any:
+    """Metres from a tile's left edge for metres to the left of the lane; beyond its rim, back and forth in it."""
+    over = np.abs(aside)
+    within = np.minimum(over, np.float32(SIDE - RIM))
+    over -= within
+    turns = over * np.float32(0.5 / RIM)
+    np.floor(turns, out=turns)
+    over -= turns * np.float32(2 * RIM)
+    over -= np.float32(RIM)
+    np.abs(over, out=over)
+    within += np.float32(RIM - 0.05)
+    within -= over
+    np.copysign(within, aside, out=within)
+    return np.subtract(np.float32(SIDE), within, out=within)
 
 
 def _weights(at: Any, knots: Any) -> Any:
@@ -195,7 +253,9 @@ def _paint(seed: int, kind: DistrictKind, variant: int, marks: tuple[float, ...]
     tile = np.zeros((rows, columns, 3), np.float32)
     edges = {"city": (7.8, -4.2), "suburb": (7.8, -4.2), "country": (6.0, -2.5)}[kind]
 
-    def strip(left: float, right: float, colour: tuple[float, float, float], rough: float, coarse: int) -> None:
+    def strip(
+        left: float, right: float, colour: tuple[float, float, float], rough: float, coarse: int
+    ) -> None:
         a, b = (max(0, min(columns, round((SIDE - each) * FINE))) for each in (left, right))
         if b <= a:
             return
@@ -247,7 +307,9 @@ def _tracks(tile: Any, chance: Any) -> None:
         cv2.polylines(tile, [points], False, (70, 68, 66), 1, cv2.LINE_AA)
 
 
-def _bar(drawn: Any, begin: float, end: float, left: float, right: float, colour: tuple[int, int, int]) -> None:
+def _bar(  # noqa: PLR0917 - a rectangle has four sides
+    drawn: Any, begin: float, end: float, left: float, right: float, colour: tuple[int, int, int]
+) -> None:
     """A painted rectangle: metres from the tile's begin, metres to the left of the lane's middle."""
     high, low = max(left, right), min(left, right)
     corners = [((SIDE - high) * FINE, begin * FINE), ((SIDE - low) * FINE, begin * FINE),

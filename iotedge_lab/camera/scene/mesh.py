@@ -6,6 +6,7 @@ corners, counter-clockwise when seen from outside.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -70,7 +71,9 @@ class Mesh:
         self.face(material, (x, b, c), (x, y, c), (x, y, z), (x, b, z))
         self.face(material, (a, y, c), (a, y, z), (x, y, z), (x, y, c))
 
-    def tube(self, material: Material, ends: tuple[Point, Point], radii: tuple[float, float], sides: int = 7) -> None:
+    def tube(
+        self, material: Material, ends: tuple[Point, Point], radii: tuple[float, float], sides: int = 7
+    ) -> None:
         """A limb, a pole: a cone between two points, closed at its far end."""
         begin, end = np.array(ends[0]), np.array(ends[1])
         axis = end - begin
@@ -104,7 +107,7 @@ class Mesh:
                     for each in range(sides)
                 ]
             )
-        for upper, lower in zip(rings, rings[1:], strict=False):
+        for upper, lower in itertools.pairwise(rings):
             for each in range(sides):
                 other = (each + 1) % sides
                 self.face(material, upper[each], upper[other], lower[other], lower[each])
@@ -136,11 +139,9 @@ def loft(
 
     The rings run from the right side's lowest point over the top to its mirror image; `close` covers the ends.
     """
-    for number, (rear, front) in enumerate(zip(rings, rings[1:], strict=False)):
+    for number, (rear, front) in enumerate(itertools.pairwise(rings)):
         for strip in range(len(rear) - 1):
-            mesh.face(
-                material[number][strip], rear[strip], rear[strip + 1], front[strip + 1], front[strip]
-            )
+            mesh.face(material[number][strip], rear[strip], rear[strip + 1], front[strip + 1], front[strip])
     if close:
         for ring, chosen, turned in ((rings[0], material[0], False), (rings[-1], material[-1], True)):
             half = len(ring) // 2

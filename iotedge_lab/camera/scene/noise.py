@@ -32,7 +32,7 @@ def clouds(chance: Generator, rows: int, columns: int, coarsest: int) -> Any:
     """Grain of halving sizes, heaped up: about -1 to 1."""
     total = np.zeros((rows, columns), np.float32)
     size, weight = coarsest, 0.5
-    while size >= 2:
+    while size >= 3:
         total += weight * grain(chance, rows, columns, size)
         size //= 2
         weight *= 0.55

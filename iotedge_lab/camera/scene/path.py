@@ -88,8 +88,10 @@ class Path:
         low = int(at)
         share = at - low
         return (
-            float(self.x[low] + share * (self.x[low + 1] - self.x[low])) + (metre - at) * math.cos(self.heading[low]),
-            float(self.y[low] + share * (self.y[low + 1] - self.y[low])) + (metre - at) * math.sin(self.heading[low]),
+            float(self.x[low] + share * (self.x[low + 1] - self.x[low]))
+            + (metre - at) * math.cos(self.heading[low]),
+            float(self.y[low] + share * (self.y[low + 1] - self.y[low]))
+            + (metre - at) * math.sin(self.heading[low]),
             float(self.heading[low] + share * (self.heading[low + 1] - self.heading[low])),
         )
 
@@ -100,13 +102,15 @@ def make_path(rows: Sequence[CarRow]) -> Path:
     A gap of more than five seconds between two rows is passed over as if no time had gone by.
     """
     if len(rows) < 2:
-        raise DataError(f"A camera needs a drive of two rows at least, not {len(rows)}; choose another recording.")
+        raise DataError(
+            f"A camera needs a drive of two rows at least, not {len(rows)}; choose another recording."
+        )
     seconds = np.array([row.seconds for row in rows])
     steps = np.diff(seconds)
     if (steps < 0).any():
         at = int(np.argmax(steps < 0)) + 1
         raise DataError(
-            f"Row {at + 1} of the drive lies before the one above it ({rows[at].seconds} s); sort the recording by time."
+            f"Row {at + 1} of the drive lies before the one above it ({rows[at].seconds} s); sort it by time."
         )
     steps = np.where(steps > LONGEST_GAP, 0.0, steps)
     if not steps.any():

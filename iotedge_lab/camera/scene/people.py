@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import lru_cache
 from typing import Final
@@ -69,7 +70,7 @@ def _torso(mesh: Mesh, cloth: Material, jeans: Material, at: Point, lean: float)
                 for each in range(sides)
             ]
         )
-    for number, (lower, upper) in enumerate(zip(rings, rings[1:], strict=False)):
+    for number, (lower, upper) in enumerate(itertools.pairwise(rings)):
         for each in range(sides):
             other = (each + 1) % sides
             mesh.face(jeans if number == 0 else cloth, upper[each], upper[other], lower[other], lower[each])
@@ -101,8 +102,14 @@ def cyclist(skin: int, top: int, legs: int, frame: int, phase: int) -> Mesh:
         mesh.tube(jeans, (hip, knee), (0.085, 0.062))
         mesh.tube(jeans, (knee, ankle), (0.062, 0.045))
         mesh.ball(jeans, knee, (0.062, 0.062, 0.062), 4, 7)
-        mesh.ball(Material((36, 36, 40)), (pedal[0], pedal[1] + 0.04, pedal[2] + 0.04), (0.045, 0.045, 0.12), 4, 6)
-        shoulder, elbow, hand = (side * 0.19, 1.46, 0.12), (side * 0.25, 1.22, 0.26), (side * 0.26, 1.06, 0.46)
+        mesh.ball(
+            Material((36, 36, 40)), (pedal[0], pedal[1] + 0.04, pedal[2] + 0.04), (0.045, 0.045, 0.12), 4, 6
+        )
+        shoulder, elbow, hand = (
+            (side * 0.19, 1.46, 0.12),
+            (side * 0.25, 1.22, 0.26),
+            (side * 0.26, 1.06, 0.46),
+        )
         mesh.tube(cloth, (shoulder, elbow), (0.055, 0.045))
         mesh.tube(flesh, (elbow, hand), (0.042, 0.034))
         mesh.ball(cloth, shoulder, (0.065, 0.065, 0.065), 4, 7)
@@ -123,7 +130,11 @@ def bicycle(frame: int) -> Mesh:
     for z in (-0.52, 0.52):
         count = 18
         points: list[Point] = [
-            (0.0, radius + radius * math.sin(2 * math.pi * n / count), z + radius * math.cos(2 * math.pi * n / count))
+            (
+                0.0,
+                radius + radius * math.sin(2 * math.pi * n / count),
+                z + radius * math.cos(2 * math.pi * n / count),
+            )
             for n in range(count)
         ]
         for each in range(count):

@@ -94,7 +94,9 @@ class Scene:
         if weather not in WEATHERS:
             raise UsageError(f"There is no weather {weather!r}; take one of {', '.join(WEATHERS)}.")
         if not (LEAST_SIDE <= width <= MOST_SIDE and LEAST_SIDE <= height <= MOST_SIDE):
-            raise UsageError(f"A frame has {LEAST_SIDE} to {MOST_SIDE} pixels a side, not {width} x {height}.")
+            raise UsageError(
+                f"A frame has {LEAST_SIDE} to {MOST_SIDE} pixels a side, not {width} x {height}."
+            )
         if not 0.0 <= empty <= 1.0:
             raise UsageError(f"The share of empty road lies between 0 and 1, not at {empty}.")
         self.path = make_path(rows)
@@ -137,7 +139,9 @@ class Scene:
     def frame(self, seconds: float) -> Picture:
         """The frame at that time of the drive. Raises UsageError for a time before or after it."""
         if not 0.0 <= seconds <= self.seconds:
-            raise UsageError(f"The drive lasts from 0 to {self.seconds:.1f} s; there is no frame at {seconds} s.")
+            raise UsageError(
+                f"The drive lasts from 0 to {self.seconds:.1f} s; there is no frame at {seconds} s."
+            )
         view = View(self.path, self.lens, self.path.metre_at(seconds))
         canvas = Canvas(self.lens, self.weather)
         self._sky.draw(canvas.frame, view.heading)
@@ -192,7 +196,7 @@ class Scene:
             distance = math.hypot(x, z)
             sprite = self._sprite(actor.look, stance, stance.turn + road + aside, distance)
             wide = 1.0 / math.cos(aside)
-            canvas.lay(sprite, x, z, owner, wide)
+            canvas.lay(sprite, x, z, owner=owner, wide=wide)
             zoom = self.lens.focal / z / sprite.scale
             foot = (self.lens.across(x, z), self.lens.down(0.0, z))
             if self.weather.lamps and actor.look.kind == "vehicle" and not stance.parked:
@@ -296,7 +300,9 @@ class Scene:
         columns, rows = np.flatnonzero(own.any(axis=0)), np.flatnonzero(own.any(axis=1))
         if not count or not len(columns):
             return Box(0.0, 0.0, 0.0, 0.0)
-        shown = Box(float(left + columns[0]), float(top + rows[0]), left + columns[-1] + 1.0, top + rows[-1] + 1.0)
+        shown = Box(
+            float(left + columns[0]), float(top + rows[0]), left + columns[-1] + 1.0, top + rows[-1] + 1.0
+        )
         # An edge that nothing hides is known to a fraction of a pixel.
         edges = [
             exact if abs(exact - seen) < 1.5 else seen
@@ -362,7 +368,9 @@ def _bonnet(lens: Lens, wet: bool) -> tuple[Any, Any, int]:
     wide, high = lens.width, lens.height
     mask = np.zeros((high, wide), np.uint8)
     centre = (wide * 8, round(1.16 * high) * 16)
-    cv2.ellipse(mask, centre, (round(0.60 * wide) * 16, round(0.225 * high) * 16), 0, 0, 360, 255, -1, cv2.LINE_AA, 4)
+    cv2.ellipse(
+        mask, centre, (round(0.60 * wide) * 16, round(0.225 * high) * 16), 0, 0, 360, 255, -1, cv2.LINE_AA, 4
+    )
     rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):
         return np.zeros((0, 0, 3), np.uint8), np.zeros((0, 0, 3), np.uint8), high

@@ -10,7 +10,7 @@ import numpy as np
 
 from iotedge_lab.camera.libraries import library
 from iotedge_lab.camera.scene.noise import source
-from iotedge_lab.camera.scene.sprite import Sprite
+from iotedge_lab.camera.scene.sprite import CAMERA_HEIGHT, Sprite
 from iotedge_lab.car.chance import Chance
 
 if TYPE_CHECKING:
@@ -82,7 +82,9 @@ def _houses(items: list[Item], path: Path, layout: Layout, district: District, c
             variant = int(chance.uniform(0, 600))
             clear = not layout.junction(middle, 12.0, 8.0) and _straight(path, middle, set_back, 30.0)
             if built and clear and middle + length / 2 < district.end:
-                items.append(Item(metre, set_back + side * chance.uniform(0.0, 1.5), "house", variant, tall, length))
+                items.append(
+                    Item(metre, set_back + side * chance.uniform(0.0, 1.5), "house", variant, tall, length)
+                )
             metre += length + (0.0 if chance.chance(0.6) else chance.uniform(2.0, 8.0))
 
 
@@ -124,7 +126,9 @@ class Scenery:
         self._pictures: dict[tuple[str, int], Sprite] = {}
         self._seed = seed
 
-    def draw(self, canvas: Canvas, view: View, item: Item, owner: int) -> tuple[float, float, float, float] | None:
+    def draw(
+        self, canvas: Canvas, view: View, item: Item, owner: int
+    ) -> tuple[float, float, float, float] | None:
         """The item onto the canvas; for a stop sign, its box in the frame."""
         if item.kind == "house":
             self._house(canvas, view, item)
@@ -139,9 +143,7 @@ class Scenery:
             self._lamp(canvas, x, z, -item.variant)
             return None
         sprite = self._picture(item.kind, item.variant)
-        if item.kind in ("tree", "bush") and item.size != 1.0:
-            sprite = Sprite(sprite.image, sprite.origin, sprite.scale / item.size, sprite.solid, sprite.weight)
-        canvas.lay(sprite, x, z, owner)
+        canvas.lay(sprite, x, z, owner=owner, size=item.size)
         if item.kind == "signal" and self._weather.lamps:
             lens = canvas.lens
             canvas.glow(lens.across(x, z), lens.down(3.05, z), 0.7 * lens.focal / z, (60, 60, 230))
@@ -169,7 +171,9 @@ class Scenery:
         wide, high = (5.2, 7.0) if tree else (2.6, 1.6)
         columns, rows = round(wide * scale), round(high * scale)
         image = np.zeros((rows, columns, 4), np.uint8)
-        green = np.array([(46, 104, 76), (52, 92, 58), (40, 112, 92), (62, 118, 100), (38, 84, 62), (44, 100, 108)])
+        green = np.array(
+            [(46, 104, 76), (52, 92, 58), (40, 112, 92), (62, 118, 100), (38, 84, 62), (44, 100, 108)]
+        )
         base = green[variant % len(green)] * (1.0 if tree else 0.92)
         if tree:
             trunk = np.array((52, 70, 88)) * self._light
@@ -183,12 +187,19 @@ class Scenery:
             angle, far = chance.uniform(0, 2 * math.pi), math.sqrt(chance.uniform(0, 1))
             x = columns * (crown[0] + crown[2] * far * math.cos(angle) * (1.0 - 0.25 * depth))
             y = rows * (crown[1] + crown[3] * far * math.sin(angle)) - depth * 0.05 * rows
-            bright = 0.42 + 0.5 * depth + 0.35 * (crown[1] * rows - y) / (crown[3] * rows) - 0.12 * (x / columns - 0.5)
+            bright = (
+                0.42
+                + 0.5 * depth
+                + 0.35 * (crown[1] * rows - y) / (crown[3] * rows)
+                - 0.12 * (x / columns - 0.5)
+            )
             tone = base * max(0.25, bright) * float(chance.uniform(0.85, 1.15)) * self._light
             size = int(scale * chance.uniform(0.14, 0.38) * (1.0 - 0.45 * depth))
             axes = (max(2, size), max(2, int(size * chance.uniform(0.55, 0.95))))
             colour = (*np.clip(tone, 0, 255).tolist(), 255)
-            cv2.ellipse(image, (int(x), int(y)), axes, float(chance.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA)
+            cv2.ellipse(
+                image, (int(x), int(y)), axes, float(chance.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA
+            )
         image = _premultiplied(image)
         return Sprite(image, (columns / 2, rows - 1.0), scale, (0, 0, 0, 0), 1.0)
 
@@ -203,7 +214,9 @@ class Scenery:
         def tone(blue: float, green: float, red: float) -> tuple[float, ...]:
             return (*np.clip(np.array((blue, green, red)) * light, 0, 255).tolist(), 255)
 
-        cv2.rectangle(image, (middle - 4, round(0.3 * scale)), (middle + 4, rows), tone(120, 124, 124), -1, cv2.LINE_AA)
+        cv2.rectangle(
+            image, (middle - 4, round(0.3 * scale)), (middle + 4, rows), tone(120, 124, 124), -1, cv2.LINE_AA
+        )
         box = (0.0, 0.0, 0.0, 0.0)
         if kind == "stop":
             centre = (middle, round(0.42 * scale))
@@ -212,15 +225,15 @@ class Scenery:
                 points = [(centre[0] + radius * scale * math.cos(a), centre[1] + radius * scale * math.sin(a))
                           for a in turns]  # fmt: skip
                 cv2.fillConvexPoly(image, np.array(points).round().astype(np.int32), colour, cv2.LINE_AA)
-            _centred(image, "STOP", centre, 1.0, tone(240, 240, 240), 3)
+            _centred(image, "STOP", centre, 1.0, tone(240, 240, 240), thick=3)
             reach = 0.405 * math.cos(math.pi / 8) * scale
             up = rows - 1.0 - centre[1]
             box = (-reach, -up - reach, reach, -up + reach)
         elif kind == "limit":
             cv2.rectangle(image, (middle - 33, 12), (middle + 33, 96), tone(240, 242, 242), -1, cv2.LINE_AA)
             cv2.rectangle(image, (middle - 29, 16), (middle + 29, 92), tone(40, 40, 40), 2, cv2.LINE_AA)
-            _centred(image, "LIMIT", (middle, 32), 0.45, tone(30, 30, 30), 1)
-            _centred(image, str(variant), (middle, 66), 1.1, tone(30, 30, 30), 3)
+            _centred(image, "LIMIT", (middle, 32), 0.45, tone(30, 30, 30), thick=1)
+            _centred(image, str(variant), (middle, 66), 1.1, tone(30, 30, 30), thick=3)
         else:
             cv2.rectangle(image, (middle - 17, 20), (middle + 17, 124), tone(40, 44, 44), -1, cv2.LINE_AA)
             for row, colour in ((38, (60, 60, 255, 255)), (72, tone(30, 70, 80)), (106, tone(40, 70, 40))):
@@ -266,53 +279,63 @@ class Scenery:
         lens = canvas.lens
         if start == 0.0:  # the wall that faces us
             out = ends[1] - ends[0]
-            out = np.array((out[1], -out[0])) / (np.linalg.norm(out) or 1.0) * (9.0 if item.left < 0 else -9.0)
+            out = (
+                np.array((out[1], -out[0])) / (np.linalg.norm(out) or 1.0) * (9.0 if item.left < 0 else -9.0)
+            )
             wall = [ends[0], ends[0] + out]
             if min(each[1] for each in wall) > 2.0:
-                self._wall(canvas, wall, item, colour * 0.84, 0.0, z)
-        self._wall(canvas, ends, item, colour * shade, start, z)
+                self._wall(canvas, wall, item, colour * 0.84, start=0.0, z=z)
+        self._wall(canvas, ends, item, colour * shade, start=start, z=z)
         roof = canvas.hazy(tuple((np.array((70, 74, 78)) * self._light).tolist()), z)
         line = [(lens.across(each[0], each[1]), lens.down(item.size, each[1])) for each in ends]
         thick = max(1, round(0.35 * lens.focal / z))
         cv2.line(canvas.frame, _fixed(line[0]), _fixed(line[1]), roof, thick, cv2.LINE_AA, 4)
 
-    def _wall(self, canvas: Canvas, ends: list[Any], item: Item, colour: Any, start: float, z: float) -> None:
+    def _wall(
+        self, canvas: Canvas, ends: list[Any], item: Item, colour: Any, *, start: float, z: float
+    ) -> None:
         lens, frame = canvas.lens, canvas.frame
         tone = canvas.hazy(tuple(np.clip(colour * self._light, 0, 255).tolist()), z)
 
-        def corner(share: float, height: float) -> tuple[int, int]:
-            point = ends[0] + (ends[1] - ends[0]) * share
-            return _fixed((lens.across(point[0], point[1]), lens.down(height, point[1])))
+        def corners(shares: Any, heights: Any) -> Any:
+            """Points of the wall in the frame, in sixteenths of a pixel."""
+            x = ends[0][0] + (ends[1][0] - ends[0][0]) * shares
+            depth = ends[0][1] + (ends[1][1] - ends[0][1]) * shares
+            across = lens.width / 2 + lens.focal * x / depth
+            down = lens.horizon + lens.focal * (CAMERA_HEIGHT - heights) / depth
+            points = np.stack(np.broadcast_arrays(across, down), axis=-1)
+            return np.round(np.clip(points, -8000.0, 8000.0) * 16.0).astype(np.int32)
 
-        outline = [corner(0, 0), corner(0, item.size), corner(1, item.size), corner(1, 0)]
-        cv2.fillConvexPoly(frame, np.array(outline, np.int32), tone, cv2.LINE_AA, 4)
+        high = item.size
+        outline = corners(np.array((0.0, 0.0, 1.0, 1.0)), np.array((0.0, high, high, 0.0)))
+        cv2.fillConvexPoly(frame, outline, tone, cv2.LINE_AA, 4)
         if z > 110.0:
             return
-        floors, bays = max(1, int(item.size / 3.1)), max(2, int(item.length / 2.6))
-        lit: list[Any] = []
-        dark: list[Any] = []
-        for floor in range(floors):
-            low = 3.1 * floor + (0.5 if floor == 0 else 1.0)
-            for bay in range(bays):
-                begin, end = (bay + (0.14 if floor == 0 else 0.24)) / bays, (bay + (0.86 if floor == 0 else 0.76)) / bays
-                if start > 0.0:
-                    begin, end = ((each - start) / (1.0 - start) for each in (begin, end))
-                if begin < 0.0:
-                    continue
-                window = [corner(begin, low), corner(begin, low + 1.7), corner(end, low + 1.7), corner(end, low)]
-                glowing = self._weather.lamps and (item.variant * 31 + floor * 17 + bay * 7) % 10 < 4
-                (lit if glowing else dark).append(np.array(window, np.int32))
-        for windows, shine in ((dark, np.array((104, 92, 80)) * self._light), (lit, np.array((110, 196, 246)))):
-            if windows:
+        floors, bays = max(1, int(high / 3.1)), max(2, int(item.length / 2.6))
+        floor, bay = np.arange(floors)[:, None], np.arange(bays)[None, :]
+        # Shop windows at the bottom, smaller ones above.
+        inset, low = np.where(floor == 0, 0.14, 0.24), 3.1 * floor + np.where(floor == 0, 0.5, 1.0)
+        begin = ((bay + inset) / bays - start) / (1.0 - start)
+        end = ((bay + 1.0 - inset) / bays - start) / (1.0 - start)
+        shares = np.stack([begin, begin, end, end], axis=-1)
+        heights = np.stack([low, low + 1.7, low + 1.7, low], axis=-1)
+        windows = corners(shares, heights)
+        glowing = self._weather.lamps & ((item.variant * 31 + floor * 17 + bay * 7) % 10 < 4)
+        seen = begin >= 0.0
+        for chosen, shine in (
+            (seen & ~glowing, np.array((104, 92, 80)) * self._light),
+            (seen & glowing, np.array((110, 196, 246))),
+        ):
+            if chosen.any():
                 tone = canvas.hazy(tuple(np.clip(shine, 0, 255).tolist()), z)
-                cv2.fillPoly(frame, windows, tone, cv2.LINE_AA, 4)
+                cv2.fillPoly(frame, list(windows[chosen]), tone, cv2.LINE_AA, 4)
 
 
 def _fixed(point: tuple[float, float]) -> tuple[int, int]:
     """Sixteenths of a pixel, kept in the range that OpenCV draws."""
     return (
-        int(round(min(max(float(point[0]), -8000.0), 8000.0) * 16)),
-        int(round(min(max(float(point[1]), -8000.0), 8000.0) * 16)),
+        round(min(max(float(point[0]), -8000.0), 8000.0) * 16),
+        round(min(max(float(point[1]), -8000.0), 8000.0) * 16),
     )
 
 
@@ -325,7 +348,7 @@ def _premultiplied(image: Any) -> Any:
     return out
 
 
-def _centred(image: Any, text: str, centre: tuple[int, int], zoom: float, colour: Any, thick: int) -> None:
+def _centred(image: Any, text: str, centre: tuple[int, int], zoom: float, colour: Any, *, thick: int) -> None:
     (wide, high), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, zoom, thick)
     at = (round(centre[0] - wide / 2), round(centre[1] + high / 2))
     cv2.putText(image, text, at, cv2.FONT_HERSHEY_DUPLEX, zoom, colour, thick, cv2.LINE_AA)

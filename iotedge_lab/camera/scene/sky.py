@@ -52,8 +52,9 @@ def _paint(seed: int, weather: Weather, rows: int, wide: int, focal: float) -> A
         warm = np.array((96, 190, 255) if weather.name == "dusk" else (235, 246, 255), np.float32)
         sky = sky + (warm - sky) * 0.75 * glow
     heaps = clouds(chance, rows, wide, max(4, rows // 2))
-    fine = clouds(chance, rows, wide, max(4, rows // 8))
-    cover = np.clip((heaps + 0.35 * fine - 0.42 + 0.75 * weather.cloud_cover) * 2.4, 0.0, 1.0)[..., None]
+    fine = clouds(chance, rows, wide, max(8, rows // 5))
+    cover = np.clip((heaps + 0.30 * fine - 0.36 + 0.75 * weather.cloud_cover) * 1.5, 0.0, 1.0) ** 1.3
+    cover = cv2.GaussianBlur(cover, (0, 0), max(0.8, rows / 110))[..., None]
     cover *= np.clip(height * 3.0 + 0.1, 0.0, 1.0) * (0.85 if weather.name == "rain" else 0.9)
     under = np.array(weather.cloud, np.float32) * (0.86 + 0.14 * np.clip(fine + 0.6, 0, 1))[..., None]
     sky = sky + (under - sky) * cover
@@ -73,6 +74,8 @@ def _paint(seed: int, weather: Weather, rows: int, wide: int, focal: float) -> A
         edge = (mean + swing * 0.55 * waves + rough * 1.6) * scale
         far = np.array(colour, np.float32) * light
         tone = far + (horizon - far) * faint
-        above = np.clip(edge[None, :] - (rows - 1 - np.arange(rows, dtype=np.float32))[:, None] + 0.5, 0.0, 1.0)
+        above = np.clip(
+            edge[None, :] - (rows - 1 - np.arange(rows, dtype=np.float32))[:, None] + 0.5, 0.0, 1.0
+        )
         sky = sky + (tone - sky) * above[..., None]
     return np.clip(sky, 0, 255).round().astype(np.uint8)

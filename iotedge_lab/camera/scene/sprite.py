@@ -8,7 +8,7 @@ is moved and scaled to a fraction of a pixel.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -44,10 +44,31 @@ class Sprite:
     solid: tuple[float, float, float, float]
     weight: float
     plates: tuple[tuple[float, float, float, float], ...] = ()
+    _halves: list[Any] = field(default_factory=list)
+
+    def shrunk(self, zoom: float) -> NDArray[np.uint8]:
+        """The picture, halved as often as it may be when it is to be drawn at `zoom` times its size."""
+        image = self.image
+        level = 0
+        while zoom < 0.55 and min(image.shape[:2]) > 8:  # a warp does not average
+            if level == len(self._halves):
+                size = (max(1, image.shape[1] // 2), max(1, image.shape[0] // 2))
+                self._halves.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+            image = self._halves[level]
+            level += 1
+            zoom *= 2.0
+        return image
 
 
 def paint(
-    mesh: Mesh, weather: Weather, *, turn: float, distance: float, scale: float, plate: str = "", shadow: float = 0.0
+    mesh: Mesh,
+    weather: Weather,
+    *,
+    turn: float,
+    distance: float,
+    scale: float,
+    plate: str = "",
+    shadow: float = 0.0,
 ) -> Sprite:
     """The mesh turned by `turn` (0: seen from behind; positive to the left), `distance` m ahead on the axis.
 
@@ -171,8 +192,12 @@ def _with_shadow(image: Any, ground: Any, shadow: float, zoom: float) -> Any:
     return out
 
 
-def _paint_plates(
-    canvas: Any, mesh: Mesh, text: str, eye: tuple[float, float, float, float], corner: tuple[float, float],
+def _paint_plates(  # noqa: PLR0917 - called once
+    canvas: Any,
+    mesh: Mesh,
+    text: str,
+    eye: tuple[float, float, float, float],
+    corner: tuple[float, float],
     weather: Weather,
 ) -> tuple[tuple[float, float, float, float], ...]:
     """Letter the plates that face us; their boxes relative to the sprite's origin."""
@@ -180,8 +205,9 @@ def _paint_plates(
     for quad in mesh.plates if text else ():
         target = _project(quad, *eye) - corner
         edge_one, edge_two = target[1] - target[0], target[3] - target[0]
-        if edge_one[0] * edge_two[1] - edge_one[1] * edge_two[0] <= 4.0:
-            continue  # it looks away
+        long = float(np.hypot(*edge_one))
+        if long < 6.0 or edge_one[0] * edge_two[1] - edge_one[1] * edge_two[0] <= 6.0:
+            continue  # it looks away, or is too small to be lettered
         picture = plate_picture(text, weather)
         rows, columns = picture.shape[:2]
         source = np.array([(0, 0), (columns, 0), (columns, rows), (0, rows)], np.float32)
@@ -191,7 +217,7 @@ def _paint_plates(
             continue
         size = (int(high[0] - low[0]), int(high[1] - low[1]))
         # Shrunk first: a warp does not average, and the letters would break.
-        shrink = max(1.0, columns / max(1.0, float(edge_one[0])) / 1.2)
+        shrink = max(1.0, columns / long / 1.2)
         small = cv2.resize(picture, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA)
         source *= (small.shape[1] / columns, small.shape[0] / rows)
         warp = cv2.getPerspectiveTransform(source, (target - low).astype(np.float32))

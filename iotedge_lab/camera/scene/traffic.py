@@ -104,7 +104,9 @@ class Leader:
         """Where it is; it brakes where it becomes slower, or stands."""
         if not self.begin <= time <= self.end:
             return None
-        here, before, earlier = (float(np.interp(time - each, self.times, self.metres)) for each in (0.0, 0.4, 0.8))
+        here, before, earlier = (
+            float(np.interp(time - each, self.times, self.metres)) for each in (0.0, 0.4, 0.8)
+        )
         speed, past = here - before, before - earlier
         return Stance(here, 0.0, braking=speed < past - 0.05 or speed < 0.1)
 
@@ -141,7 +143,9 @@ def _car(chance: Chance, vans: float = 0.07, large: float = 0.0) -> Look:
         body = chance.pick([("bus", 1.0), ("truck", 1.2)])
     elif roll < large + vans:
         body = "van"
-    paints = [(each, weight) for each, weight in zip(PAINTS, (4, 3, 3, 2.5, 2, 2, 1.2, 0.8, 0.8, 0.6), strict=True)]
+    paints = [
+        (each, weight) for each, weight in zip(PAINTS, (4, 3, 3, 2.5, 2, 2, 1.2, 0.8, 0.8, 0.6), strict=True)
+    ]
     return Look("vehicle", body, chance.pick(paints), _plate(chance))
 
 
@@ -161,7 +165,9 @@ def _parked(
             here = chance.chance(share)
             look = _car(chance)
             bends = path.curvature[max(0, int(metre) - 4) : max(1, int(metre) + 5)]
-            free = not layout.junction(metre, 9.0, 5.0) and (not len(bends) or np.abs(bends).max() < 1.0 / 60.0)
+            free = not layout.junction(metre, 9.0, 5.0) and (
+                not len(bends) or np.abs(bends).max() < 1.0 / 60.0
+            )
             if here and free:
                 actors.append(Actor(look, -1.0, math.inf, metre, left + chance.uniform(-0.12, 0.12)))
             metre += chance.uniform(7.2, 10.4)
@@ -199,14 +205,18 @@ def _riders(
         left = 4.9 if meets else -2.15
         swift = path.speed_at(passed) > 7.0
         if swift and not layout.junction(metre, 40.0, 20.0) and (district.kind == "country" or meets):
-            actors.append(Actor(look, passed - 9.0, passed + 1.0, metre - speed * 9.0, left, speed, reach=90.0))
+            actors.append(
+                Actor(look, passed - 9.0, passed + 1.0, metre - speed * 9.0, left, speed, reach=90.0)
+            )
         metre += chance.uniform(60.0, 160.0)
 
 
 def _quiet(path: Path, layout: Layout) -> list[tuple[float, float]]:
     """The times in which the car goes through an empty district."""
     return [
-        (path.time_at(each.begin - 40.0), path.time_at(each.end - 60.0)) for each in layout.districts if each.empty
+        (path.time_at(each.begin - 40.0), path.time_at(each.end - 60.0))
+        for each in layout.districts
+        if each.empty
     ]
 
 
@@ -242,7 +252,11 @@ def _leaders(
     taken: list[tuple[float, float]] = []
     for begin, end in spans:
         low, high = max(begin, 0.0), min(end, path.seconds)
-        if high - low < 8.0 or not _free(quiet, low, high) or not _free([*taken, *alone], low - 1.0, high + 1.0):
+        if (
+            high - low < 8.0
+            or not _free(quiet, low, high)
+            or not _free([*taken, *alone], low - 1.0, high + 1.0)
+        ):
             continue
         taken.append((low, high))
         actors.append(_leader(path, low, high, _car(chance, 0.10, 0.08), chance))

@@ -18,7 +18,8 @@ LEAST_SIZE: Final = 4.0  # pixels, the longer side
 class Truth:
     """One thing in a frame. vehicle: a van, bus or truck; a cyclist is a person and a bicycle.
 
-    box: around what is to be seen of it; visible: the share of the whole thing that this is, 0 to 1; text: what is written on it; thing: the same number in all frames of one scene.
+    box: around what is to be seen of it; visible: the share of the whole thing that this is, 0 to 1;
+    text: what is written on it; thing: the same number in all frames of one scene.
     """
 
     label: TruthLabel

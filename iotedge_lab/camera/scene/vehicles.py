@@ -6,6 +6,7 @@ stands above the belt. No model is any maker's.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -31,7 +32,9 @@ from iotedge_lab.camera.scene.mesh import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_TREAD: Final = Material(RUBBER.colour, raised=-4.0, thin=True)  # painted first: the body hides its upper part
+_TREAD: Final = Material(
+    RUBBER.colour, raised=-4.0, thin=True
+)  # painted first: the body hides its upper part
 _DECAL: Final = 0.7  # m: what lies on the ends of a car, whose middle is nearer than their sides
 _FLAT: Final = 2.5  # m: what lies on the large sides of a bus, whose middle is far from their ends
 
@@ -92,7 +95,9 @@ _VAN: Final = (
 
 BODIES: Final[Mapping[str, Body]] = {
     "sedan": Body("car", _SEDAN, 0.24, 0.33, (-1.38, 1.42), (0.70, 0.92), (0.55, 0.72), 0.60, (-0.30,)),
-    "hatchback": Body("car", _HATCH, 0.25, 0.32, (-1.25, 1.28), (0.76, 1.00), (0.58, 0.74), 0.66, (-0.25, -1.1)),
+    "hatchback": Body(
+        "car", _HATCH, 0.25, 0.32, (-1.25, 1.28), (0.76, 1.00), (0.58, 0.74), 0.66, (-0.25, -1.1)
+    ),
     "suv": Body("car", _SUV, 0.32, 0.38, (-1.40, 1.42), (0.86, 1.10), (0.72, 0.90), 0.78, (-0.25, -1.3)),
     "pickup": Body("car", _PICKUP, 0.38, 0.41, (-1.75, 1.80), (0.78, 1.10), (0.76, 0.94), 0.62, (-0.05,)),
     "van": Body("vehicle", _VAN, 0.30, 0.36, (-1.65, 1.75), (0.85, 1.30), (0.70, 0.92), 0.62, (0.35,), 0.35),
@@ -113,7 +118,9 @@ def vehicle(body: str, paint: str, lights: bool, braking: bool) -> Mesh:
     colour = Material(PAINTS[paint], gloss=0.42)
     tail = Material((24, 20, 205) if braking or lights else (26, 22, 160), raised=_DECAL,
                     glow=1.25 if braking else 0.95 if lights else 0.6, gloss=0.1)  # fmt: skip
-    head = Material((250, 252, 255) if lights else (214, 218, 220), raised=_DECAL, glow=1.0 if lights else 0.2, gloss=0.5)
+    head = Material(
+        (250, 252, 255) if lights else (214, 218, 220), raised=_DECAL, glow=1.0 if lights else 0.2, gloss=0.5
+    )
     if body == "bus":
         return _bus(colour, tail, head)
     if body == "truck":
@@ -129,8 +136,8 @@ def _car(body: Body, paint: Material, tail: Material, head: Material) -> Mesh:
     rings, materials = [], []
     stations = list(zip(fine.tolist(), *(each.tolist() for each in values), strict=True))
     for at, wide, line, high, narrow in stations:
-        rings.append(_ring(at, wide, line, high, narrow, body.sill))
-    for (at, _, line, high, _), (_, _, next_line, next_high, _) in zip(stations, stations[1:], strict=False):
+        rings.append(_ring(at, wide, line, high, narrow, sill=body.sill))
+    for (at, _, line, high, _), (_, _, next_line, next_high, _) in itertools.pairwise(stations):
         cabin = high - line > 0.12 or next_high - next_line > 0.12
         sloping = abs(next_high - high) > 0.025 and cabin
         slope = sloping and at > body.windows_from - 3.0 and max(high, next_high) - min(line, next_line) > 0.1
@@ -155,7 +162,7 @@ def _car(body: Body, paint: Material, tail: Material, head: Material) -> Mesh:
     return mesh
 
 
-def _ring(z: float, half: float, belt: float, roof: float, top: float, sill: float) -> list[Point]:
+def _ring(z: float, half: float, belt: float, roof: float, top: float, *, sill: float) -> list[Point]:
     """A cross-section, from the right side's lowest point over the roof to the left side's."""
     middle = 0.5 * (sill + belt)
     right = [
@@ -178,8 +185,13 @@ def _strips(paint: Material, cabin: bool, sloping: bool) -> list[Material]:
     return half + half[::-1]
 
 
-def _upright(
-    mesh: Mesh, material: Material, xs: tuple[float, float], ys: tuple[float, float], z: float, raised: float = 0.0
+def _upright(  # noqa: PLR0917 - called with what stands in one line
+    mesh: Mesh,
+    material: Material,
+    xs: tuple[float, float],
+    ys: tuple[float, float],
+    z: float,
+    raised: float = 0.0,
 ) -> None:
     """A rectangle that looks to the rear where z is below 0, else to the front."""
     chosen = Material(material.colour, material.gloss, material.glow, max(material.raised, raised))
@@ -194,12 +206,24 @@ def _lamps(mesh: Mesh, body: Body, tail: Material, head: Material) -> None:
         _upright(mesh, tail, (side * rear[1] * 0.62, side * rear[1] * 1.0), body.rear_lights, rear[0] - 0.02)
         low, high = body.rear_lights
         x, back = side * body.stations[1][1] * 1.005, body.stations[1][0]
-        corners = [(x, low, back + 0.16), (x, high, back + 0.1), (x, high, back - 0.04), (x, low, back - 0.04)]
+        corners = [
+            (x, low, back + 0.16),
+            (x, high, back + 0.1),
+            (x, high, back - 0.04),
+            (x, low, back - 0.04),
+        ]
         mesh.face(tail, *(corners if side < 0 else corners[::-1]))
-        _upright(mesh, head, (side * front[1] * 0.60, side * front[1] * 1.02), body.front_lights, front[0] + 0.02)
+        _upright(
+            mesh, head, (side * front[1] * 0.60, side * front[1] * 1.02), body.front_lights, front[0] + 0.02
+        )
         x, ahead = side * body.stations[-2][1] * 1.005, body.stations[-2][0]
         low, high = body.front_lights
-        corners = [(x, low, ahead + 0.1), (x, high, ahead + 0.04), (x, high, ahead - 0.12), (x, low, ahead - 0.05)]
+        corners = [
+            (x, low, ahead + 0.1),
+            (x, high, ahead + 0.04),
+            (x, high, ahead - 0.12),
+            (x, low, ahead - 0.05),
+        ]
         mesh.face(head, *(corners if side < 0 else corners[::-1]))
     low, high = body.front_lights
     wide = front[1] * 0.55
@@ -209,8 +233,22 @@ def _lamps(mesh: Mesh, body: Body, tail: Material, head: Material) -> None:
 
 def _bumpers(mesh: Mesh, body: Body) -> None:
     rear, front = body.stations[0], body.stations[-1]
-    _upright(mesh, PLASTIC, (-rear[1] * 0.96, rear[1] * 0.96), (body.sill, body.sill + 0.16), rear[0] - 0.02, _DECAL - 0.02)
-    _upright(mesh, PLASTIC, (-front[1] * 0.9, front[1] * 0.9), (body.sill, body.sill + 0.13), front[0] + 0.02, _DECAL - 0.02)
+    _upright(
+        mesh,
+        PLASTIC,
+        (-rear[1] * 0.96, rear[1] * 0.96),
+        (body.sill, body.sill + 0.16),
+        rear[0] - 0.02,
+        _DECAL - 0.02,
+    )
+    _upright(
+        mesh,
+        PLASTIC,
+        (-front[1] * 0.9, front[1] * 0.9),
+        (body.sill, body.sill + 0.13),
+        front[0] + 0.02,
+        _DECAL - 0.02,
+    )
 
 
 def _plate(mesh: Mesh, height: float, z: float, facing: int) -> None:
@@ -218,7 +256,12 @@ def _plate(mesh: Mesh, height: float, z: float, facing: int) -> None:
     _upright(mesh, PLATE, (-wide, wide), (height - high, height + high), z, _DECAL + 0.05)
     left = -wide if facing < 0 else wide
     mesh.plates.append(
-        ((left, height + high, z), (-left, height + high, z), (-left, height - high, z), (left, height - high, z))
+        (
+            (left, height + high, z),
+            (-left, height + high, z),
+            (-left, height - high, z),
+            (left, height - high, z),
+        )
     )
 
 
@@ -235,7 +278,12 @@ def _pillar(mesh: Mesh, body: Body, at: float) -> None:
         line = Material((26, 26, 26), raised=0.05)
         x = side * wide * 1.003
         for edge in (each for each in (at, at - 1.0) if each > z[0] + 0.7):
-            corners = [(x, 0.4, edge + 0.008), (x, low, edge + 0.008), (x, low, edge - 0.008), (x, 0.4, edge - 0.008)]
+            corners = [
+                (x, 0.4, edge + 0.008),
+                (x, low, edge + 0.008),
+                (x, low, edge - 0.008),
+                (x, 0.4, edge - 0.008),
+            ]
             mesh.face(line, *(corners if side < 0 else corners[::-1]))
 
 
@@ -248,7 +296,7 @@ def _mirrors(mesh: Mesh, body: Body, paint: Material) -> None:
         mesh.box(paint, (a, line + 0.02, windscreen - 0.06), (b, line + 0.18, windscreen + 0.08))
 
 
-def _wheel(mesh: Mesh, side: int, half: float, z: float, radius: float, lift: float = 0.3) -> None:
+def _wheel(mesh: Mesh, side: int, half: float, z: float, radius: float, *, lift: float = 0.3) -> None:
     """A wheel in its arch; `lift`: by how much its outside is drawn nearer than it is."""
     width = 0.24
     outside = side * (half + 0.012)
@@ -261,7 +309,11 @@ def _wheel(mesh: Mesh, side: int, half: float, z: float, radius: float, lift: fl
     mesh.disc(lifted(RIM, 0.1), (outside + side * 0.005, radius, z), radius * 0.66, side)
     for turn in range(5):
         angle = 2 * np.pi * turn / 5 + 0.3
-        centre = (outside + side * 0.01, radius + radius * 0.40 * np.sin(angle), z + radius * 0.40 * np.cos(angle))
+        centre = (
+            outside + side * 0.01,
+            radius + radius * 0.40 * np.sin(angle),
+            z + radius * 0.40 * np.cos(angle),
+        )
         mesh.disc(lifted(HUB, 0.15), centre, radius * 0.13, side)
     tread = 10
     for each in range(tread):
@@ -288,12 +340,14 @@ def _bus(paint: Material, tail: Material, head: Material) -> Mesh:
         for side in (-1, 1):
             x = side * (wide + 0.01)
             corners = [(x, 1.35, top), (x, 2.55, top), (x, 2.55, low), (x, 1.35, low)]
-            mesh.face(Material(GLASS.colour, GLASS.gloss, raised=_FLAT), *(corners if side < 0 else corners[::-1]))
+            mesh.face(
+                Material(GLASS.colour, GLASS.gloss, raised=_FLAT), *(corners if side < 0 else corners[::-1])
+            )
     for side in (-1, 1):
         _upright(mesh, tail, (side * 0.95, side * 1.22), (0.75, 1.30), rear - 0.02, _FLAT)
         _upright(mesh, head, (side * 0.80, side * 1.20), (0.62, 0.88), front + 0.02, _FLAT)
         for axle in (-3.2, 3.4):
-            _wheel(mesh, side, wide, axle, 0.48, _FLAT)
+            _wheel(mesh, side, wide, axle, 0.48, lift=_FLAT)
     _upright(mesh, Material(PLASTIC.colour, raised=_FLAT), (-1.24, 1.24), (0.38, 0.60), rear - 0.02)
     _plate(mesh, 0.80, rear - 0.05, -1)
     return mesh
@@ -323,6 +377,6 @@ def _truck(paint: Material, tail: Material, head: Material) -> Mesh:
         _upright(mesh, tail, (side * 0.80, side * 1.10), (0.62, 0.84), -4.14, _FLAT)
         _upright(mesh, head, (side * 0.75, side * 1.08), (0.70, 0.95), 4.13, _FLAT)
         for axle in (-2.7, 3.1):
-            _wheel(mesh, side, 1.12, axle, 0.46, _FLAT)
+            _wheel(mesh, side, 1.12, axle, 0.46, lift=_FLAT)
     _plate(mesh, 0.70, -4.25, -1)
     return mesh
