@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import (
     absorb,
+    camera,
     can_codec,
     car_drive,
     drain,
@@ -28,7 +29,7 @@ from benchmarks.setting import ROOT, Row, Setting
 
 ALL = {
     module.NAME: module
-    for module in (absorb, sdk, drain, service, car_drive, can_codec, train, fleet, edge, startup, memory)
+    for module in (absorb, sdk, drain, service, car_drive, can_codec, camera, train, fleet, edge, startup, memory)
 }
 
 

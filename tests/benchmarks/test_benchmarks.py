@@ -18,6 +18,7 @@ ROWS = {
     "drive": ("An hour of driving at 10 Hz", "car.csv, read and checked"),
     "can": ("Codec: encode", "Frames to rows at 1 Hz, whole"),
     "train": ("Single row through onnxruntime, p50", "Features and prediction, row by row"),
+    "camera": ("Rendered, daylight", "Encoded, mp4v"),
     "fleet": ("Acknowledged, 10 cars at 10/s, 1 process",),
     "edge": ("Through the edge to the hub", "Module to module, p99"),
     "startup": ("Lab.open to the first acknowledged message",),
