@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _WAL_MOST = 8  # times the size at which a checkpoint is due
+_PATIENCE_MS = 5000  # for a lock that another connection holds: sqlite3's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ class GroupStore:
         if not waiting:
             return
         try:
-            with self.transaction() as db:
+            with self._one_transaction() as db:
                 for participant in waiting:
                     participant.write(db)
         except Exception as error:
@@ -157,6 +158,12 @@ class GroupStore:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """One immediate transaction; raises `StoreUnavailable` when SQLite refuses it (a full disk)."""
+        with self._one_transaction() as db:
+            yield db
+        self._checkpoint_if_due()
+
+    @contextmanager
+    def _one_transaction(self) -> Iterator[sqlite3.Connection]:
         try:
             self.db.execute("BEGIN IMMEDIATE")
             try:
@@ -195,8 +202,12 @@ class GroupStore:
         if size >= _WAL_MOST * self._checkpoint_bytes:
             # Under a load that never pauses the log never begins anew by itself, and would fill the disk. The
             # thread has just copied most of it, so the little that came since is copied here.
+            # Who reads the file meanwhile (a query) is not waited for: it is done at a later commit then.
             with contextlib.suppress(sqlite3.Error):
-                self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self.db.execute("PRAGMA busy_timeout = 0")
+                self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            with contextlib.suppress(sqlite3.Error):
+                self.db.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
         elif size >= self._checkpoint_bytes:
             self._checkpointer = threading.Thread(target=self._checkpoint, name="checkpoint", daemon=True)
             self._checkpointer.start()

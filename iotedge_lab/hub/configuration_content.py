@@ -28,7 +28,7 @@ are as if left out; twins whose desired properties do not change get a new versi
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from iotedge_lab.broker.twin import DEPTH_LIMIT
@@ -51,10 +51,14 @@ _DESIRED: Final = "properties.desired"
 
 @dataclass(frozen=True, slots=True)
 class TwinContent:
-    """What is said of one twin: its desired properties as a whole, a patch of them, or nothing (None)."""
+    """What is said of one twin: its desired properties as a whole, a patch of them, or nothing (None).
+
+    `settings` are the same, path by path from the shortest on; () is the whole.
+    """
 
     desired: Json | None = None
     whole: bool = False
+    settings: tuple[tuple[tuple[str, ...], Any], ...] = field(default=(), compare=False)
 
     @classmethod
     def read(cls, said: object, where: str) -> Self:
@@ -64,6 +68,7 @@ class TwinContent:
         # A copy where paths may lead into what another key gives.
         given: Json = said if len(said) < 2 else json.loads(json.dumps(said))
         desired: Json = {}
+        settings: list[tuple[tuple[str, ...], Any]] = []
         # A path comes after what it leads through, whatever the order in the body.
         for key in sorted(given, key=lambda key: key.count(".")):
             if key == _DESIRED:
@@ -72,15 +77,17 @@ class TwinContent:
                         f"{where}: {_DESIRED!r} is a JSON object, not {json.dumps(given[key])[:40]}."
                     )
                 desired = given[key]
+                settings.append(((), said[key]))
             elif key.startswith(f"{_DESIRED}."):
                 path = key.removeprefix(f"{_DESIRED}.").split(".")
                 _put_at(desired, path, given[key], f"{where}: {key[:120]!r}")
+                settings.append((tuple(path), said[key]))
             else:
                 raise InvalidConfigurationContent(
                     f"{where}: {key[:120]!r} cannot be set; {_DESIRED!r} can, and a path below it such as "
                     f"'{_DESIRED}.routes.up'."
                 )
-        return cls(desired if given else None, whole=_DESIRED in given)
+        return cls(desired if given else None, _DESIRED in given, tuple(settings))
 
     def change(self, twins: Twins, identity: Identity, twin: Twin) -> TwinChange:
         """The change of the twin, worked out; raises `ArgumentInvalid` as a twin's PUT does."""

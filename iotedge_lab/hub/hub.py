@@ -20,6 +20,9 @@ from iotedge_lab.errors import ArgumentInvalid, StoreUnavailable
 from iotedge_lab.hub.access import Access
 from iotedge_lab.hub.certificates import Certificates
 from iotedge_lab.hub.commands import Commands
+from iotedge_lab.hub.configurations.book import Configurations
+from iotedge_lab.hub.configurations.metrics import Metrics
+from iotedge_lab.hub.configurations.rollout import Rollout
 from iotedge_lab.hub.devices import DeviceAccess
 from iotedge_lab.hub.identities import Identities
 from iotedge_lab.hub.log import DEFAULT_RETENTION_DAYS, Log
@@ -89,6 +92,11 @@ class Hub:
             self.twins,
             hub_name=HUB_NAME,
             next_number=self._next_epoch,
+        )
+        self.configurations = Configurations(self.store, clock)
+        self.metrics = Metrics(self.queries, clock)
+        self.rollout = Rollout(
+            self.store, self.identities, self.twins, self.configurations, clock=clock, call_soon=call_soon
         )
         self.counters = Counters()
         self.connections: set[LiveConnection] = set()
@@ -170,12 +178,13 @@ class Hub:
             if gone:
                 log.info("%d messages older than %g days were dropped", gone, self.settings.retention_days)
         self.commands.tick()
+        self.rollout.tick()
         if monotonic >= self._keep_at:
             self._keep_at = monotonic + _KEEP_EVERY
             self.identities.keep_activity()
 
     def reset(self) -> None:
-        """Delete identities, sessions, messages and consumer groups; policies and their keys stay.
+        """Delete identities, sessions, messages, configurations and consumer groups; policies and their keys stay.
 
         Sequence numbers go on from where they were, so that a consumer with a kept position misses nothing
         that comes after.
@@ -193,9 +202,13 @@ class Hub:
                 "command",
                 "feedback_record",
                 "feedback_message",
+                "configuration",
+                "assignment",
             ):
                 db.execute(f"DELETE FROM {table}")
         self.identities.clear_presence()
+        self.configurations.clear()
+        self.rollout.clear()
 
     def close_connections(self, reason: str = "the hub is shutting down") -> None:
         """Commit what has arrived, acknowledge it, and close every connection."""
@@ -209,6 +222,7 @@ class Hub:
             self.identities.keep_activity()
         except StoreUnavailable as error:
             log.warning("who was heard of last could not be kept: %s", error)
+        self.rollout.close()
         self.queries.close()
         self.store.close()
 

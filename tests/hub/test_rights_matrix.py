@@ -5,7 +5,6 @@ import itertools
 import pytest
 from azure.iot.hub import (
     DigitalTwinClient,
-    IoTHubConfigurationManager,
     IoTHubHttpRuntimeManager,
     IoTHubJobManager,
 )
@@ -45,6 +44,11 @@ ROUTES = {
     ("PUT", SCOPE): WRITE,
     ("DELETE", SCOPE): WRITE,
     ("POST", "/devices/{device}/applyConfigurationContent"): OWNER,
+    ("GET", "/configurations"): READ,
+    ("POST", "/configurations/testQueries"): READ,
+    ("GET", "/configurations/{configuration}"): READ,
+    ("PUT", "/configurations/{configuration}"): OWNER,
+    ("DELETE", "/configurations/{configuration}"): OWNER,
     ("GET", f"{SCOPE}/devicesAndModulesInDeviceScope"): READ,
     ("GET", f"{SCOPE}/deviceAndModuleInDeviceScope"): READ,
     ("POST", f"{SCOPE}/devicesAndModulesInTargetDeviceScope"): READ,
@@ -161,25 +165,14 @@ def test_who_may(lab, clients, route, policies):
 
 # -- not served ----------------------------------------------------------------------------------------
 
-CONTENT = models.ConfigurationContent(device_content={})
-CONFIGURATION = models.Configuration(id="c", content=CONTENT, target_condition="*", priority=1)
 JOB = models.JobRequest(job_id="j", type="scheduleUpdateTwin")
 
 
 def _calls(string):
     """The everyday calls of azure-iot-hub that later steps bring, by name."""
-    configurations = IoTHubConfigurationManager.from_connection_string(string)
     jobs = IoTHubJobManager.from_connection_string(string)
     twins = DigitalTwinClient.from_connection_string(string)
     return {
-        "configuration": lambda: configurations.get_configuration("c"),
-        "configurations": lambda: configurations.get_configurations(10),
-        "create configuration": lambda: configurations.create_configuration(CONFIGURATION),
-        "update configuration": lambda: configurations.update_configuration(CONFIGURATION, "AA=="),
-        "delete configuration": lambda: configurations.delete_configuration("c"),
-        "test queries": lambda: configurations.test_configuration_queries(
-            models.ConfigurationQueriesTestInput(target_condition="*")
-        ),
         "create import": lambda: jobs.create_import_export_job(models.JobProperties(type="export")),
         "imports": jobs.get_import_export_jobs,
         "import": lambda: jobs.get_import_export_job("j"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from iotedge_lab.errors import DeviceNotFound, ModuleNotFound
 from iotedge_lab.hub.query.continuation import Position
@@ -27,6 +27,7 @@ MOST: Final = 100
 
 _AT_ONCE: Final = 10  # documents made in one go; then it is the turn of messages
 Json = dict[str, Any]
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,10 @@ class Queries:
         compiled = await self._compile(text)
         counted: int = await self._run(compiled.bindings, compiled.count)
         return counted
+
+    async def read(self, job: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
+        """What a job of one's own answers, run as queries are. Raises `RequestTimedOut`, `StoreUnavailable`."""
+        return await self._reader.run(job)
 
     def close(self) -> None:
         """End what runs."""
