@@ -51,11 +51,11 @@ class Predictor:
         self._session = open_session(data, name)
         self.metadata = _metadata(self._session, name)
         self.recipe = Recipe.from_dict(self.metadata.get("recipe"))
-        (taken,) = self._session.get_inputs()
-        if taken.name != INPUT or taken.shape[-1] != len(self.recipe.names):
+        taken = {each.name: each.shape[-1] for each in self._session.get_inputs()}
+        if taken != {INPUT: len(self.recipe.names)}:
             raise DataError(
-                f"{name} takes {taken.name!r} of {taken.shape[-1]}, and its recipe makes {len(self.recipe.names)} "
-                f"features: it cannot run on live rows; {REMEDY}."
+                f"{name} takes {taken}, and its recipe makes {len(self.recipe.names)} features: it cannot run on live "
+                f"rows; {REMEDY}."
             )
         self.features = LiveFeatures(self.recipe)
         self._edges, self._widths = _intervals(self.metadata.get("intervals"))

@@ -149,7 +149,7 @@ def search(
     engine: Engine = "local",
     jobs: int = 1,
 ) -> Found:
-    """Search for `budget` seconds and train the best candidate on all rows.
+    """Search for `budget` seconds, and a fold more at most, and train the best candidate on all rows.
 
     max_bytes: about the largest that its ONNX file may be. on_trial: called after each trial, in the thread of
     the search. cancel: once set, the search ends after the fold at hand and the best so far is kept; so it is
@@ -280,6 +280,8 @@ class _Search:
         if self._cancel is not None and self._cancel.is_set():
             self._cancelled = True
             raise _Stop
+        if self._best is not None and time.perf_counter() - self._begin > self._budget:
+            raise _Stop  # FLAML looks at the clock between trials only, and a trial may be long
         config = options.get("config", rest[5] if len(rest) > 5 else {})
         self._candidate = (_CLASSES[type(estimator).__name__], _plain(config))
         error = np.asarray(estimator.predict(x_val), dtype=np.float64) - np.asarray(y_val, dtype=np.float64)

@@ -140,7 +140,7 @@ def _tell_missing(
     if empty:
         notes.add(
             f"Missing cells: {told}. {len(complete) - int(complete.sum())} of {len(complete)} rows are left out; "
-            "over gaps of up to 2 s lags and means draw a straight line."
+            "over short gaps lags and means draw a straight line."
         )
 
 

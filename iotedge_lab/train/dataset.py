@@ -125,6 +125,11 @@ class Dataset:
             units=(*self.units, unit),
         )
 
+    def ungrouped(self) -> Dataset:
+        """The same rows, each a group of its own: what a search does that is not told the groups, to show it."""
+        count = len(self)
+        return replace(self, groups=np.arange(count), group_names=tuple(f"row {n + 1}" for n in range(count)))
+
     def frame(self) -> pd.DataFrame:
         """All of it as a table: group, seconds, the features by name, the target."""
         import pandas as pd
@@ -168,6 +173,11 @@ def build(
         raise DataError(
             f"In {len(made.kept)} rows the time steps back, or leaps more than {recipe.gap:g} s, {made.segment[-1]} "
             "times: features need rows in the order in which they were driven. Sort them by drive and Seconds."
+        )
+    twice = len(columns.seconds) - len(made.kept)
+    if twice:
+        notes.add(
+            f"{twice} rows are of a moment that another row has, or were sent twice; they are left out."
         )
     speed = columns.speed[made.kept]
     good = cleaning.without_outliers(speed, made.segment, notes)

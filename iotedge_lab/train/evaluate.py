@@ -7,6 +7,7 @@ nothing about a new drive. Leaves out: significance tests; whole drives are few.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -56,9 +57,10 @@ class Score:
     r2: float
     rows: int
 
-    def to_dict(self) -> dict[str, float]:
-        """For a model's metadata."""
-        return {"mae": self.mae, "rmse": self.rmse, "r2": self.r2, "rows": self.rows}
+    def to_dict(self) -> dict[str, float | None]:
+        """For a model's metadata; an R2 that is none is None there."""
+        r2 = None if math.isnan(self.r2) else self.r2
+        return {"mae": self.mae, "rmse": self.rmse, "r2": r2, "rows": self.rows}
 
 
 def score(actual: Array, predicted: Array) -> Score:

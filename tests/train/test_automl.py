@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import threading
+import time
 import warnings
 from dataclasses import replace
 
@@ -80,6 +81,39 @@ def test_the_search_is_told_the_groups(learned, monkeypatch):
     assert all(len(groups) == 1 for groups in seen)
 
 
+def first_trial(data):
+    """Only the first trial of a search: the same settings, whatever the data."""
+
+    def stop(_trial):
+        raise KeyboardInterrupt
+
+    return quick(data, 60.0, on_trial=stop).trials[0]
+
+
+def test_a_search_that_is_not_told_the_groups_flatters_itself(learned):
+    """With each row a group of its own, the same candidate looks better than by whole drives."""
+    data = learned.ungrouped()
+    assert len(np.unique(data.groups)) == len(data) == len(data.group_names)
+    blind, told = first_trial(data), first_trial(learned)
+    assert blind.config == told.config
+    assert blind.loss < told.loss
+
+
+def test_a_search_ends_with_its_budget(learned, monkeypatch):
+    """A trial that is not whole when the budget is spent does not count, and no further fold is trained."""
+    late = [0.0]
+    real = time.perf_counter
+    monkeypatch.setattr(automl.time, "perf_counter", lambda: real() + late[0])
+
+    def dawdle(trial):
+        if trial.number == 2:
+            late[0] = 1000.0
+
+    found = quick(learned, 60.0, on_trial=dawdle)
+    assert len(found.trials) == 2
+    assert not found.cancelled
+
+
 def test_cancelling_keeps_the_best_so_far(learned):
     """Once cancelled, a search of a minute ends after the fold at hand and keeps the best of its trials."""
     stop = threading.Event()
@@ -148,7 +182,7 @@ def test_a_budget_too_short_for_anything(learned, monkeypatch):
     assert found.predict(learned.features).std() > 0
 
 
-def test_a_size_cap_is_kept(learned, tmp_path):
+def test_a_size_cap_is_kept(learned):
     """No candidate is larger than asked for, whatever else is found."""
     found = quick(learned, 1.5, max_bytes=8_000)
     for trial in found.trials:

@@ -149,6 +149,15 @@ def test_text_among_numbers_is_left_out_and_told(table):
         dataset.build(table)
 
 
+def test_rows_sent_twice_are_left_out_and_told(recordings):
+    """A block of rows that is there twice counts once."""
+    rows = recordings["d0"]
+    sent = {"d0": [*rows[:900], *rows[850:]], "d1": recordings["d1"]}
+    with pytest.warns(TrainWarning, match="50 rows are of a moment that another row has"):
+        data = dataset.build(sent)
+    assert data.sha256 == dataset.build({"d0": rows, "d1": recordings["d1"]}).sha256
+
+
 def test_a_constant_column_stays_and_is_told(table):
     """A dead sensor teaches nothing; the model still takes the rows that the edge has."""
     table[THROTTLE] = 17.0

@@ -39,11 +39,14 @@ def test_live_rows_are_predicted_as_in_training(exported, found, recordings, uns
     assert repr(predictor) == f"Predictor({found.estimator}, 24 features)"
 
 
-def test_a_prediction_tells_how_far_off_it_may_be(exported, recordings):
-    """Each prediction has a lower and an upper end around it, and none below zero."""
+def test_a_prediction_tells_how_far_off_it_may_be(exported, recordings, found, unseen):
+    """Each prediction has a lower and an upper end, those that the evaluation gave it, and none below zero."""
     predictor = Predictor(exported)
+    intervals = Intervals.of(unseen.target, found.predict(unseen.features))
     for row in recordings["d4"][::10]:
         each = predictor.predict(row)
+        low, high = intervals.around(np.array([each.speed]))
+        assert (each.low, each.high) == (pytest.approx(low[0]), pytest.approx(high[0]))
         assert 0.0 <= each.low <= each.high
         assert each.low <= max(0.0, each.speed) <= each.high
 
