@@ -5,8 +5,7 @@ import asyncio
 import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
-from edge_yard import EDGE, registered
-from test_edge_members import answering
+from edge_yard import EDGE, answering, registered
 
 from iotedge_lab.edge.hub.http import make_app
 from iotedge_lab.errors import GatewayTimeout

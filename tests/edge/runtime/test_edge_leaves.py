@@ -207,6 +207,24 @@ def test_a_message_to_a_device_that_is_killed(running, leaf):
     )
 
 
+def test_a_message_while_the_runtime_is_killed(running, leaf):
+    """One that lay between hub and device when the runtime was killed comes again by the next runtime."""
+    running.leaf("unlucky")
+    raw = RawLeaf(running.lab, "unlucky", running.edge.gateway)
+    with raw:
+        raw.sock.sendall(raw.client.subscribe(["devices/unlucky/messages/devicebound/#"])[1])
+        raw.until(SubAck)
+        registry = IoTHubRegistryManager.from_connection_string(running.lab.service_connection_string)
+        registry.send_c2d_message("unlucky", "once more")
+        raw.until(PublishRun | Publish)
+        running.edge.crash()
+    running.edge.start()
+    one = leaf(running.leaf_string("unlucky")).connect()
+    assert bodies(one.wait(one.messages)) == ["once more"]
+    path = "/devices/unlucky"
+    until(lambda: running.rest.call("GET", path)["cloudToDeviceMessageCount"] == 0, "the settlement")
+
+
 def test_a_restart_without_the_hub(lab, leaf):
     """A runtime that comes back while the hub is away lets its devices in from what it knew."""
     stage = Stage(lab, "lonely").start()
