@@ -311,7 +311,10 @@ class Edge:
         self.runtime.kill()
 
     def offline(self) -> None:
-        """Cut the link to the hub: the sockets are closed when this returns. Messages are stored meanwhile."""
+        """Cut the link to the hub until `online`: the sockets are closed when this returns. Messages are stored.
+
+        A runtime that is started again meanwhile is offline too.
+        """
         self._call("POST", "offline")
 
     def online(self) -> None:

@@ -15,6 +15,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
+from iotedge_lab.broker.twin import SECTION_LIMIT, size_of
 from iotedge_lab.edge.agent import ModuleIdentity, ModuleState, RuntimeStatus, Supervisor, answer
 from iotedge_lab.edge.errors import InvalidManifest, Problem, UnknownImage, UpstreamAway
 from iotedge_lab.edge.hub.identities import SYSTEM_MODULES
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FORGET_EVERY: Final = 2.0  # seconds
+_ROOM: Final = SECTION_LIMIT - 1024  # bytes that may be reported
 
 
 class LocalModules(ImageTable):
@@ -190,6 +192,20 @@ class Agent:
         self._leftovers = left
 
     # -- what it answers -----------------------------------------------------------------------------------
+
+    def reported(self) -> dict[str, Any]:
+        """The reported properties of `$edgeAgent`; without env and create options where a twin has no room for them.
+
+        Desired properties that fill a twin would, repeated beside how each module is, be too much for another.
+        """
+        found = self.supervisor.reported()
+        if size_of(found) <= _ROOM:
+            return found
+        modules = {
+            name: {**told, "env": {}, "settings": {"image": told["settings"]["image"]}}
+            for name, told in found["modules"].items()
+        }
+        return {**found, "modules": modules}
 
     async def method(self, name: str, payload: Any) -> tuple[int, Any]:
         """A direct method of `$edgeAgent`."""

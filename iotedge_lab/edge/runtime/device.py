@@ -152,7 +152,7 @@ class EdgeDevice:
             hub,
             "$edgeAgent",
             apply=self._apply_agent,
-            report=self.supervisor.reported,
+            report=self.agent.reported,
             method=self.agent.method,
         )
         self.routes = Routes(hub)

@@ -43,6 +43,24 @@ def test_more_clients_than_a_twin_has_room_for():
     assert found["clients"][names[0]]["status"] == "Connected"
 
 
+async def test_more_modules_than_a_twin_has_room_for(aboard):
+    """A deployment that fills a twin is reported all the same, without what makes it long."""
+    device = await aboard.connected(await aboard.device("large"))
+    env = {f"NAME{number}": "x" * 90 for number in range(10)}
+    await aboard.deploy(
+        device, {f"m{number}": module("sleeper:1", env=env, status="stopped") for number in range(24)}
+    )
+    found = await aboard.until(lambda: _reported(aboard, device))
+    assert len(found["modules"]) == 24
+    assert found["modules"]["m0"]["settings"] == {"image": "registry.example/sleeper:1"}
+    assert found["modules"]["m0"]["runtimeStatus"] == "stopped"
+
+
+async def _reported(aboard, device):
+    found = (await aboard.twin(device, "$edgeAgent"))["properties"]["reported"]
+    return found if found.get("modules") else None
+
+
 # -- how the runtime's own modules report ---------------------------------------------------------------
 
 
