@@ -430,7 +430,7 @@ RUNTIME = {
 
 # %% [markdown]
 # The blog's manifest, without its temperature sensor: EchoModule, told to tell the time every second, and one
-# route. What finds no way to the hub is kept for two hours (7,200 seconds).
+# route. What finds no way to the hub is kept for `timeToLiveSecs`.
 
 # %%
 manifest = {

@@ -230,7 +230,7 @@ registry.get_device("car-edge").capabilities.iot_edge
 template = MODULES / "ModuleSimulatorCar" / "deployment.template.json"
 manifest = load(template.read_text()).content["modulesContent"]
 blogs_route = manifest["$edgeHub"]["properties.desired"]["routes"]
-blogs_route
+manifest["$edgeHub"]["properties.desired"]
 
 # %% [markdown]
 # The settings are desired properties here. Without a bus the module replays `car.csv`, which it carries: one row for
@@ -473,14 +473,16 @@ ask_car("setSpeed", {"speed": 100})
 # the drive passes in seconds. **Predict:** which share of it was faster than 30 mph? (Look at the first picture.)
 
 # %%
-began, before = datetime.now(UTC), ask_car("status")["progress"]["sent"]
+began, progress = datetime.now(UTC), ask_car("status")["progress"]
+before, whole = progress["sent"], progress["rows"]
 ask_car("resume")
-until(lambda: ask_car("status")["progress"]["sent"] >= before + 342)
+until(lambda: ask_car("status")["progress"]["sent"] >= before + whole)
 ask_car("pause")
 fast = tables.bodies(read(home, starting_position=began))
 
 # %%
 sent = ask_car("status")["progress"]["sent"] - before
+print(f"one round is {whole} rows")
 print(f"the slowest row that passed: {fast['speed'].min():.2f} mph")
 print("fewer than half of the rows passed:", len(fast) < sent / 2)
 assert fast["speed"].min() > 30, "a slow row has passed"
@@ -551,8 +553,8 @@ assert not lost, f"rows are lost: {sorted(lost)}"
 print(len(lost), "rows lost")
 
 # %% [markdown]
-# **What just happened?** *Store and forward*: the rows waited on the edge's disk, up to two hours by this manifest,
-# and went up in their order. If an acknowledgement is lost on the way, a row arrives twice: the promise is *at least
+# **What just happened?** *Store and forward*: the rows waited on the edge's disk, for `timeToLiveSecs` at the most, and
+# went up in their order. If an acknowledgement is lost on the way, a row arrives twice: the promise is *at least
 # once*, and `sequence` tells.
 
 # %%
