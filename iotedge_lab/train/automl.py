@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 import numpy as np
 
 from iotedge_lab.errors import DataError, UsageError
+from iotedge_lab.train.interrupts import listening
 from iotedge_lab.train.libraries import library
 from iotedge_lab.train.notes import Notes
 
@@ -153,7 +154,7 @@ def search(
 
     max_bytes: about the largest that its ONNX file may be. on_trial: called after each trial, in the thread of
     the search. cancel: once set, the search ends after the fold at hand and the best so far is kept; so it is
-    on KeyboardInterrupt (the stop button of a notebook). jobs: threads of each trial.
+    when a notebook's stop button is pressed, or Ctrl-C. jobs: threads of each trial.
 
     On Spark the trials run on the executors: `on_trial` is then called for all of them at the end, and a
     search is not cancelled. Raises UsageError for arguments that make no sense, DataError for fewer than two
@@ -247,27 +248,33 @@ class _Search:
         self._trials: list[Trial] = []
         self._best: Trial | None = None
         self._cancelled = False
+        self._interrupted = threading.Event()
 
     def run(self, settings: Mapping[str, Any]) -> None:
         """Let FLAML search in this process."""
         automl = library("flaml").AutoML()
         _quiet()
         try:
-            automl.fit(
-                self._data.features,
-                self._data.target,
-                metric=self._metric,
-                cv_score_agg_func=self._folded,
-                verbose=0,
-                log_file_name="",
-                model_history=False,
-                mlflow_logging=False,
-                **settings,
-            )
+            with listening(self._interrupted):
+                self._fit(automl, settings)
         except _Stop:
             pass
         except KeyboardInterrupt:
-            self._cancelled = True
+            self._interrupted.set()
+        self._cancelled = self._cancelled or self._interrupted.is_set()
+
+    def _fit(self, automl: Any, settings: Mapping[str, Any]) -> None:
+        automl.fit(
+            self._data.features,
+            self._data.target,
+            metric=self._metric,
+            cv_score_agg_func=self._folded,
+            verbose=0,
+            log_file_name="",
+            model_history=False,
+            mlflow_logging=False,
+            **settings,
+        )
 
     def take(self, tried: Sequence[tuple[str, Mapping[str, Any], float, float]]) -> None:
         """Trials that ran elsewhere: estimator, config, loss and seconds of each."""
@@ -277,7 +284,7 @@ class _Search:
 
     def _metric(self, x_val: Any, y_val: Any, estimator: Any, *rest: Any, **options: Any) -> Any:
         """FLAML's `custom_metric`: RMSE of one fold. Its seventh argument after these is the config."""
-        if self._cancel is not None and self._cancel.is_set():
+        if self._interrupted.is_set() or (self._cancel is not None and self._cancel.is_set()):
             self._cancelled = True
             raise _Stop
         if self._best is not None and time.perf_counter() - self._begin > self._budget:
@@ -311,7 +318,9 @@ class _Search:
                 "The search was cancelled before its first trial had ended; there is no model to keep."
             )
         if self._cancelled:
-            notes.add(f"The search was cancelled; the best of {len(self._trials)} trials is kept.")
+            notes.add(
+                f"The search was cancelled after {_trials(len(self._trials))}; the best so far is kept."
+            )
         if self._best is None:
             estimator, config, loss = "lgbm", dict(_FALLBACK), math.nan
             notes.add(
@@ -322,8 +331,8 @@ class _Search:
             estimator, config, loss = self._best.estimator, dict(self._best.config), self._best.loss
             if len(self._trials) < 10 and not self._cancelled:
                 notes.add(
-                    f"{len(self._trials)} trials are few: a longer budget than {self._budget:g} s will probably find a "
-                    "better model."
+                    f"There was time for {_trials(len(self._trials))} only; a longer budget than {self._budget:g} s "
+                    "will probably find a better model."
                 )
         model, automl = _train(estimator, config, self._data, seed, jobs)
         return Found(
@@ -354,6 +363,10 @@ def _train(
 def _check_trained(model: Any, estimator: str) -> None:
     if model is None:
         raise DataError(f"FLAML could not train {estimator} on these rows; give it more of them.")
+
+
+def _trials(count: int) -> str:
+    return "1 trial" if count == 1 else f"{count} trials"
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

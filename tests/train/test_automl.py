@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import signal
 import sys
 import threading
 import time
@@ -117,7 +119,7 @@ def test_a_search_ends_with_its_budget(learned, monkeypatch):
 def test_cancelling_keeps_the_best_so_far(learned):
     """Once cancelled, a search of a minute ends after the fold at hand and keeps the best of its trials."""
     stop = threading.Event()
-    with pytest.warns(TrainWarning, match="cancelled; the best of 3 trials is kept"):
+    with pytest.warns(TrainWarning, match="cancelled after 3 trials; the best so far is kept"):
         found = search(learned, 60.0, cancel=stop, on_trial=lambda trial: trial.number == 3 and stop.set())
     assert found.cancelled
     assert len(found.trials) == 3
@@ -126,15 +128,57 @@ def test_cancelling_keeps_the_best_so_far(learned):
 
 
 def test_the_stop_button_cancels(learned):
-    """KeyboardInterrupt, which a notebook's stop button raises, keeps the best so far too."""
+    """An interrupt ends the search after the fold at hand, and whoever listened before listens again."""
 
     def stop(trial):
         if trial.number == 2:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.warns(TrainWarning, match="cancelled"):
-        found = search(learned, 60.0, on_trial=stop)
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.warns(TrainWarning, match="cancelled after 2 trials"):
+            found = search(learned, 60.0, on_trial=stop, estimators=["xgboost"])
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (found.cancelled, len(found.trials)) == (True, 2)
+
+
+def test_a_second_interrupt_is_raised_at_once(learned):
+    """Who presses twice does not wait for the fold; the best so far is kept all the same."""
+
+    def stop(_trial):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("an interrupt was to come")
+
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.warns(TrainWarning, match="cancelled after 1 trial;"):
+            assert search(learned, 60.0, on_trial=stop).cancelled
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_another_thread_and_another_listener_are_left_alone(learned):
+    """A search in a thread of its own, as a widget runs it, touches no signal; nor where someone else listens."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(quick(learned, 0.5)))
+    thread.start()
+    thread.join(60)
+    assert found[0].trials
+
+    def mine(*_):
+        pass
+
+    before = signal.signal(signal.SIGINT, mine)
+    try:
+        quick(learned, 0.5, on_trial=lambda _trial: found.append(signal.getsignal(signal.SIGINT)))
+        assert found[1] is signal.getsignal(signal.SIGINT) is mine
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_cancelled_before_anything_was_found(learned):

@@ -123,6 +123,12 @@ def test_the_table_has_every_model_by_every_split(comparison):
             comparison.score(*wrong)
 
 
+def test_lags_and_means_lower_the_honest_error(found, learned, unseen):
+    """On whole drives that it has not seen, each estimator with lags and means is far better than the linear model."""
+    line = score(unseen.target, linear(learned).predict(unseen.features))
+    assert score(unseen.target, found.predict(unseen.features)).rmse < 0.75 * line.rmse
+
+
 def test_the_linear_model_is_the_series(drives):
     """Linear means throttle, rpm and acceleration alone, whatever features there are."""
     plain = drives.columns(drives.names[:3])
