@@ -6,7 +6,7 @@ import pytest
 from edge_shelf import INPUT, UP, Taker
 
 from iotedge_lab.clock import FakeClock
-from iotedge_lab.edge.store import queues
+from iotedge_lab.edge.store import ledger, queues
 from iotedge_lab.edge.store.ageing import STEP, SteadyTime
 
 YEAR = 365 * 86_400.0
@@ -65,6 +65,18 @@ def test_a_long_sweep_takes_several_turns(shelf, monkeypatch):
     assert (shelf.rows(), shelf.figures().expired) == (25, 20)
     shelf.crash()
     assert shelf.figures().expired + shelf.rows() == 35
+
+
+def test_what_was_purged_does_not_expire_as_well(shelf, monkeypatch):
+    """Purged rows that wait for their deletion are counted as expired for nobody."""
+    monkeypatch.setattr(ledger, "_PURGE_MOST", 5)
+    shelf.put(*map(str, range(20)), ttl=10.0)
+    shelf.put("b", lane=INPUT, ttl=10.0)
+    shelf.queues.purge(UP.endpoint)
+    shelf.clock.advance(20)
+    shelf.tick()
+    assert shelf.rows() == 0
+    assert [one.expired for one in shelf.queues.figures()] == [1]
 
 
 def test_reading_past_very_much_that_is_over(shelf, monkeypatch):

@@ -126,8 +126,8 @@ def test_damage_that_shows_itself_later(shelf, monkeypatch, caplog):
         shelf.queues.read(UP, {5: last.id})
 
 
-def test_a_disk_that_fails_for_a_moment(shelf, monkeypatch):
-    """A read that the disk refuses stops the pump; the next `wake` tries again, and all comes."""
+def test_a_disk_that_fails_for_a_moment(shelf, monkeypatch, caplog):
+    """A read that the disk refuses stops the pump; the next `wake` tries again, and all comes. Each time is told."""
     shelf.put("a", "b")
     taker = Taker()
     made = shelf.pump(taker)
@@ -142,13 +142,21 @@ def test_a_disk_that_fails_for_a_moment(shelf, monkeypatch):
         def close(self):
             pass
 
-    with monkeypatch.context() as patch:
-        patch.setattr(shelf.store, "db", Failing())
+    for sent in (["a", "b"], ["c"]):
+        caplog.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(shelf.store, "db", Failing())
+            made.wake()
+            made.wake()
+            assert taker.sent == []
+            assert len([line for line in caplog.messages if "disk I/O error" in line]) == 1
+            shelf.queues.tick()
         made.wake()
-        assert taker.sent == []
-        shelf.queues.tick()
-    made.wake()
-    assert taker.sent == ["a", "b"]
+        assert taker.take() == sent
+        taker.acknowledge()
+        taker.room = 0
+        shelf.put("c")
+        taker.room = 10
 
 
 # -- size ----------------------------------------------------------------------------------------------------

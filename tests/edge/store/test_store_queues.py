@@ -111,6 +111,14 @@ def test_a_read_is_bounded_by_bytes(shelf, most, count):
     assert len(shelf.queues.read(UP, count=100, most_bytes=most)) == count
 
 
+def test_the_bound_in_bytes_is_of_the_whole_read(shelf):
+    """It counts over all priorities of the lane."""
+    for priority in (1, 2, 3):
+        shelf.put(*["x" * 1000] * 2, priority=priority)
+    found = shelf.queues.read(UP, most_bytes=2500)
+    assert [parcel.priority for parcel in found] == [1, 1, 2]
+
+
 def test_what_is_removed_is_not_read_again(shelf):
     """From `remove` on a parcel is gone for readers; its row goes with the turn's transaction."""
     shelf.put("a", "b", "c", "d")
