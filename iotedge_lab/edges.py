@@ -147,8 +147,9 @@ def forget_all(state: Path) -> None:
     folder = RuntimeFolder(state)
     runtime = Runtime.find(state)
     if runtime is not None:
-        for edge in runtime.edges():
-            runtime.client.call("DELETE", edge_path(edge.raw["device"]) + "?forget=1")
+        found = runtime.client.call("GET", "/edges")
+        for device in (*(edge["device"] for edge in found["edges"]), *found["failures"]):
+            runtime.client.call("DELETE", edge_path(device) + "?forget=1")
     elif folder.path.is_dir() and not folder.locked():
         folder.save_edges({})
     else:
@@ -322,7 +323,7 @@ class Edge:
         self._call("POST", "online")
 
     def logs(self, module: str, tail: int = 100) -> str:
-        """The last lines of a module's log."""
+        """The last lines of a module's log; `edgeAgent` and `edgeHub` are what the runtime says of this device."""
         from urllib.parse import quote
 
         found = self._call("GET", "logs", f"{quote(module, safe='')}?tail={tail}")

@@ -24,6 +24,7 @@ from iotedge_lab.edge.hub.front import EdgeFront
 from iotedge_lab.edge.hub.http import make_app
 from iotedge_lab.edge.hub.identities import ModuleKeys
 from iotedge_lab.edge.runtime.agent import Agent, LocalModules
+from iotedge_lab.edge.runtime.diary import Diary
 from iotedge_lab.edge.runtime.gateway import Gateway
 from iotedge_lab.edge.runtime.metrics import Starts, exposition
 from iotedge_lab.edge.runtime.routes import Routes
@@ -79,8 +80,14 @@ class EdgeDevice:
         self.gateway = Gateway(self.folder / "edge.json", settings.gateway)
         self.starts = Starts()
         self._images = LocalModules([*settings.module_folders, STOCK_MODULES], settings.images)
+        self._diary = Diary(self.identity.device, self.folder, clock)
         self.supervisor = Supervisor(
-            self.folder, self._images, self._identify, clock, changed=self._module_changed
+            self.folder,
+            self._images,
+            self._identify,
+            clock,
+            changed=self._module_changed,
+            system_logs=self._diary.logs,
         )
         self._workload: WorkloadServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -99,39 +106,45 @@ class EdgeDevice:
 
         Raises StateLocked where the device runs already, PortTaken, EnvironmentProblem.
         """
-        async with contextlib.AsyncExitStack() as held:
-            held.push_async_callback(self._rest.close)
-            await self.supervisor.open()
-            held.push_async_callback(self.supervisor.close)
-            self.hub = EdgeHub(
-                EdgeHubSettings(
-                    self.folder,
-                    self.id,
-                    frozenset({self.cloud.hostname, self.cloud.host}),
-                    self.settings.fsync,
-                ),
-                Links(self.cloud, self.clock, self.gate, patience=self._patience),
-                self.clock,
-            )
-            held.push_async_callback(self.hub.close)
-            if self.hub.store.get_meta(_OFFLINE):
-                self.gate.close()
-            self._put_together()
-            # The routes before the first client: what no route takes is dropped.
-            await self.edge_hub.apply_now()
-            await self._serve(held)
-            self.agent.hub_runs(self.clock.now())
-            self.edge_hub.start()
-            self.edge_agent.start()
-            self._open_system_links()
-            self.hub.settle_twins()
-            self._tasks = [self.hub.run(self.scope.keep()), self.hub.run(self._tick())]
-            held.push_async_callback(self._stop_tasks)
-            # The modules first: what they say at their end is stored, and goes up while the links are there.
-            held.push_async_callback(self.supervisor.stop)
-            self._open = held.pop_all()
-        log.info("edge %s serves on %s", self.id, self.gateway.hostname)
+        with self._diary.of_this_device():
+            async with contextlib.AsyncExitStack() as held:
+                await self._start(held)
+                self._open = held.pop_all()
+            log.info("edge %s serves on %s", self.id, self.gateway.hostname)
         return self
+
+    async def _start(self, held: contextlib.AsyncExitStack) -> None:
+        held.push_async_callback(self._rest.close)
+        await self.supervisor.open()
+        held.push_async_callback(self.supervisor.close)
+        self._diary.open()
+        held.callback(self._diary.close)
+        self.hub = EdgeHub(
+            EdgeHubSettings(
+                self.folder,
+                self.id,
+                frozenset({self.cloud.hostname, self.cloud.host}),
+                self.settings.fsync,
+            ),
+            Links(self.cloud, self.clock, self.gate, patience=self._patience),
+            self.clock,
+        )
+        held.push_async_callback(self.hub.close)
+        if self.hub.store.get_meta(_OFFLINE):
+            self.gate.close()
+        self._put_together()
+        # The routes before the first client: what no route takes is dropped.
+        await self.edge_hub.apply_now()
+        await self._serve(held)
+        self.agent.hub_runs(self.clock.now())
+        self.edge_hub.start()
+        self.edge_agent.start()
+        self._open_system_links()
+        self.hub.settle_twins()
+        self._tasks = [self.hub.run(self.scope.keep()), self.hub.run(self._tick())]
+        held.push_async_callback(self._stop_tasks)
+        # The modules first: what they say at their end is stored, and goes up while the links are there.
+        held.push_async_callback(self.supervisor.stop)
 
     def _put_together(self) -> None:
         hub = self.hub

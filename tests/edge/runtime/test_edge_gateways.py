@@ -123,6 +123,11 @@ def test_two_edges_are_two(lab, events):
     assert (one.edge.status().waiting, two.edge.status().online) == (1, True)
     one.edge.online()
     events.find("from one")
+    for mine, other in ((one, two), (two, one)):
+        log = mine.edge.logs("edgeHub") + mine.edge.logs("edgeAgent")
+        assert f"{mine.device}/a: connected" in log
+        assert f"edge {mine.device} serves on" in log
+        assert f"{other.device}/" not in log
     # The module of one edge is nobody at the other.
     assert f"{one.device}/a" not in two.edge.status().raw["clients"]
 

@@ -261,6 +261,11 @@ def test_logs_and_restart(a, running):
         lambda: "a line of its own" in running.invoke("GetModuleLogs", request)[1][0]["payload"], "the line"
     )
     assert "a line of its own" in running.edge.logs("a")
+    everything = {"schemaVersion": "1.0", "items": [{"id": ".*", "filter": {"tail": 200}}]}
+    logs = {each["id"]: each["payload"] for each in running.invoke("GetModuleLogs", everything)[1]}
+    assert set(logs) == {"edgeAgent", "edgeHub", "a", "b"}
+    assert "[INF] - module a runs as process" in logs["edgeAgent"]
+    assert "edge/a: connected to" in logs["edgeHub"]
     before = a.pid
     assert running.invoke("RestartModule", {"schemaVersion": "1.0", "id": "a"}) == (200, None)
     running.edge.wait_until_running("a")

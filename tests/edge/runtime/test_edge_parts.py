@@ -1,6 +1,7 @@
 """Parts of the runtime by themselves: what is reported, how often, what is counted."""
 
 import asyncio
+import logging
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from iotedge_lab.clock import FakeClock
 from iotedge_lab.edge.agent import ModuleState, RuntimeStatus
 from iotedge_lab.edge.errors import UpstreamAway
 from iotedge_lab.edge.hub.identities import Identities
+from iotedge_lab.edge.runtime.diary import Diary
 from iotedge_lab.edge.runtime.metrics import Starts
 from iotedge_lab.edge.runtime.routes import Routes, twin_key
 from iotedge_lab.edge.runtime.system import SystemModule
@@ -284,3 +286,51 @@ async def test_a_module_with_another_key(aboard):
     device.scope.look_again()
     await aboard.until(lambda: device.supervisor._lives["a"].process_id() not in (None, before["a"]))
     assert device.supervisor._lives["b"].process_id() == before["b"]
+
+
+# -- what the runtime says of itself --------------------------------------------------------------------
+
+
+async def test_the_diary_of_a_device(tmp_path):
+    """Lines of its own and of none are kept, by whose they are; those of another device, and debugging, are not."""
+    diary, other = (Diary(name, tmp_path / name, FakeClock()) for name in ("mine", "other"))
+    hub, agent = (logging.getLogger(f"iotedge_lab.edge.{room}.x") for room in ("hub", "runtime"))
+    logging.getLogger("iotedge_lab").setLevel(logging.DEBUG)
+    try:
+        diary.open()
+        with diary.of_this_device():
+            hub.info("of the hub")
+            agent.warning("of the agent, \udcff")
+            agent.debug("too small")
+            logging.getLogger("iotedge_lab.edge.agent.logs").warning("of the log itself")
+            await asyncio.to_thread(hub.error, "of a thread")
+            await asyncio.ensure_future(_say(agent, "of a task"))
+        with other.of_this_device():
+            hub.info("of another")
+        agent.info("of nobody")
+        try:
+            raise ValueError("bad")
+        except ValueError:
+            agent.exception("a fault")
+        await settle()
+    finally:
+        diary.close()
+        logging.getLogger("iotedge_lab").setLevel(logging.NOTSET)
+    agent.warning("after the end")
+    found = {
+        name: [each.text.partition("+00:00 ")[2] for each in log.snapshot().lines()]
+        for name, log in diary.logs.items()
+    }
+    assert found == {
+        "edgeAgent": [
+            "[WRN] - of the agent, ?",
+            "[INF] - of a task",
+            "[INF] - of nobody",
+            "[ERR] - a fault: ValueError('bad')",
+        ],
+        "edgeHub": ["[INF] - of the hub", "[ERR] - of a thread"],
+    }
+
+
+async def _say(logger, text):
+    logger.info(text)
