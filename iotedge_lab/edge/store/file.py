@@ -143,6 +143,8 @@ class EdgeStore(GroupStore):
 
         Takes some 20 ms at most. For once in a while, between two turns.
         """
+        if self._checkpointer is not None and self._checkpointer.is_alive():
+            return False  # one at a time
         try:
             free = self._pages("freelist_count")
             if free < TRIM_FREE or self._pages("page_count") - free > TRIM_LIVE:
@@ -152,10 +154,9 @@ class EdgeStore(GroupStore):
         except (sqlite3.Error, StoreUnavailable) as error:
             log.info("%s was not shortened: %s", self.path, error)
             return False
-        # The file is cut when the checkpoint comes to it.
-        if self._checkpointer is None or not self._checkpointer.is_alive():
-            self._checkpointer = threading.Thread(target=self._checkpoint, name="checkpoint", daemon=True)
-            self._checkpointer.start()
+        # The file is cut when a checkpoint comes to it.
+        self._checkpointer = threading.Thread(target=self._checkpoint, name="checkpoint", daemon=True)
+        self._checkpointer.start()
         return True
 
     def _pages(self, what: str) -> int:

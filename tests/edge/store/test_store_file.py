@@ -2,6 +2,7 @@
 
 import sqlite3
 import stat
+import threading
 
 import pytest
 from edge_shelf import INPUT, OTHER, UP, Instant, Taker
@@ -224,4 +225,10 @@ def test_the_file_is_not_shortened_for_little_or_at_great_cost(shelf, monkeypatc
     assert not shelf.store.trim()
     other.execute("ROLLBACK")
     other.close()
+    going_on = threading.Event()
+    shelf.store._checkpointer = threading.Thread(target=going_on.wait)
+    shelf.store._checkpointer.start()
+    assert not shelf.store.trim()
+    going_on.set()
+    shelf.store._checkpointer.join()
     assert shelf.store.trim()
