@@ -23,7 +23,7 @@ from iotedge_lab.edge.hub.routing import upstream_lane
 from iotedge_lab.edge.manifest import ImageTable
 from iotedge_lab.edge.manifest.reading import read_agent
 from iotedge_lab.edge.runtime.scope import MANAGER
-from iotedge_lab.errors import LabError, UsageError
+from iotedge_lab.errors import LabError, StoreUnavailable, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -93,17 +93,11 @@ class Agent:
             self.supervisor.refuse(error, version)
             return
         await asyncio.gather(*(self._try_to_ensure(name) for name in config.modules))
-        before = self.supervisor.config.modules
         await self.supervisor.apply(config, version)
         self._config, self._leftovers, self._forget_at = config, True, 0.0
-        for name in before:
+        for name in tuple(self._started_as):
             if name not in config.modules:
-                self._started_as.pop(name, None)
-                dropped = self._hub.pumps.forget_inputs(name)
-                if dropped:
-                    log.warning(
-                        "%d messages for the module %s are dropped: it is no longer deployed", dropped, name
-                    )
+                del self._started_as[name]
         self.tick()
 
     def _check_images(self, config: AgentConfig) -> None:
@@ -189,7 +183,17 @@ class Agent:
                 log.warning("the identity of %s stays: %s", each.module, error)
             else:
                 log.info("the identity of %s is deleted: it is no longer deployed", each.module)
+                self._drop_inputs(each.module)
         self._leftovers = left
+
+    def _drop_inputs(self, module: str) -> None:
+        try:
+            dropped = self._hub.pumps.forget_inputs(module)
+        except StoreUnavailable as error:  # they are dropped when their time is over
+            log.warning("what waits for %s stays for now: %s", module, error)
+        else:
+            if dropped:
+                log.warning("%d messages that waited for %s are dropped with it", dropped, module)
 
     # -- what it answers -----------------------------------------------------------------------------------
 

@@ -138,25 +138,32 @@ async def _reported(aboard, device, module, name):
 
 
 async def test_an_identity_goes_when_its_messages_are_gone(aboard, monkeypatch):
-    """A module that is removed while its messages wait keeps its identity until the hub has them."""
+    """A module that is removed while its messages wait keeps its identity until the hub has them.
+
+    What waits for its own inputs then goes with it.
+    """
     device = await aboard.connected(await aboard.device("leaving"))
-    await aboard.deploy(device, {"a": sleeper()}, ROUTE)
+    to_a = 'FROM /messages/modules/b/* INTO BrokeredEndpoint("/modules/a/inputs/in")'
+    await aboard.deploy(device, {"a": sleeper()}, {**ROUTE, "to-a": to_a})
+    await aboard.until(lambda: len(list(device.hub.router.table)) == 2)
     await aboard.until(lambda: running(device, "a"))
     held = asyncio.Event()
     member = device.hub.member("leaving", "a")
     real = member.send
     monkeypatch.setattr(member, "send", lambda parcel, done: held.is_set() and real(parcel, done))
-    device.hub.route(
-        device.hub.router.telemetry(b"devices/leaving/modules/a/messages/events/", b"last words")
-    )
+    for name in (b"a", b"b"):
+        topic = b"devices/leaving/modules/%s/messages/events/" % name
+        device.hub.route(device.hub.router.telemetry(topic, b"last words"))
     await aboard.deploy(device, {"b": sleeper()}, ROUTE)
     await aboard.until(lambda: running(device, "b") and not running(device, "a"))
     device.agent.tick()
     await asyncio.sleep(0.1)
     assert device.hub.identities.find("leaving", "a") is not None
+    await aboard.until(lambda: device.status()["waiting"] == 2, "the delivery of what b is to have sent")
     held.set()
     await aboard.until(lambda: device.hub.identities.find("leaving", "a") is None)
-    assert not device.status()["waiting"]
+    await aboard.until(lambda: not device.status()["waiting"])
+    assert device.hub.pumps.purged["removed"] == 1
 
 
 # -- a hub that is odd ----------------------------------------------------------------------------------
