@@ -65,6 +65,7 @@ def isolated_environment(folder: Path, base: Mapping[str, str] = os.environ) -> 
     }
 
 
+_ADDRESSES = 100
 _CONNECTIONS = frozenset({"IOTHUB_CONNECTION_STRING", "EVENTHUB_CONNECTION_STRING"})
 
 
@@ -88,10 +89,18 @@ def start_lab_apart(state: Path) -> None:
     if sys.platform == "darwin":
         return
     from iotedge_lab import launch
+    from iotedge_lab.errors import PortTaken
     from iotedge_lab.hub.state import StateFolder
 
-    settings = launch.Settings(host=f"127.0.0.{100 + os.getpid() % 100}")
-    launch.attach_or_start(StateFolder(state), settings)
+    first = os.getpid()
+    for number in range(first, first + _ADDRESSES):
+        settings = launch.Settings(host=f"127.0.0.{100 + number % _ADDRESSES}")
+        try:
+            launch.attach_or_start(StateFolder(state), settings)
+        except PortTaken:  # by another run of the tests
+            continue
+        return
+    raise PortTaken(f"127.0.0.100 to 127.0.0.{99 + _ADDRESSES} are all taken; end what runs there.")
 
 
 def stop_lab(state: Path) -> None:
