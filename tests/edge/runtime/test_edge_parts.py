@@ -291,11 +291,13 @@ async def test_a_module_with_another_key(aboard):
 # -- what the runtime says of itself --------------------------------------------------------------------
 
 
-async def test_the_diary_of_a_device(tmp_path):
+async def test_the_diary_of_a_device(tmp_path, monkeypatch):
     """Lines of its own and of none are kept, by whose they are; those of another device, and debugging, are not."""
     diary, other = (Diary(name, tmp_path / name, FakeClock()) for name in ("mine", "other"))
     hub, agent = (logging.getLogger(f"iotedge_lab.edge.{room}.x") for room in ("hub", "runtime"))
     logging.getLogger("iotedge_lab").setLevel(logging.DEBUG)
+    # pytest keeps what is logged, and xdist cannot send half a character to its other process.
+    monkeypatch.setattr(logging.getLogger("iotedge_lab"), "propagate", False)
     try:
         diary.open()
         with diary.of_this_device():
