@@ -368,7 +368,7 @@ def _text(token: Token) -> str:
 
 # -- errors --------------------------------------------------------------------------------------------
 
-_VALUES: Final = _CONSTANTS | {"NAME", "QUOTED", "LPAR", "NOT"}
+_VALUES: Final = _CONSTANTS | {"NAME", "QUOTED", "LPAR"}
 _OPERATORS: Final = (_LOGIC - {"NOT"}) | {
     *("EQ", "NE", "LT", "LE", "GT", "GE"),
     *("PLUS", "MINUS", "STAR", "SLASH", "PERCENT"),
@@ -411,7 +411,7 @@ def _explained(text: str, unexpected: UnexpectedInput) -> tuple[int, str]:
         why = "a '(' is not closed" if "RPAR" in expected else f"{_named(expected)} could follow"
         return len(text.rstrip()), f"it ends too early: {why}."
     at, word = _at(token), str(token)
-    hint = _hint(token, text[:at].rstrip(), expected)
+    hint = _hint(token, text[:at], expected)
     return at, hint or f"{word[:60]!r} cannot stand here; {_named(expected)} could."
 
 
@@ -430,6 +430,7 @@ def _no_token(text: str, at: int) -> str:
 def _hint(token: Token, before: str, expected: set[str]) -> str:
     """What was probably meant by a token that cannot stand where it does, or ''."""
     word, kind = str(token), token.type
+    adjacent, before = before[-1:], before.rstrip()
     for foreign in (word.upper(), before.rpartition(" ")[2].upper()):
         if foreign in _FOREIGN and kind in ("NAME", "LPAR", "QUOTED", "NULL", "NOT"):
             return _FOREIGN[foreign]
@@ -447,7 +448,7 @@ def _hint(token: Token, before: str, expected: set[str]) -> str:
         return "the values of IN and NIN stand in square brackets: x IN ['a', 'b']."
     if kind == "LBRACKET":
         return "square brackets hold the values of IN and NIN; an element of an array cannot be named."
-    if kind == "DECIMAL" and before and (before[-1].isalnum() or before[-1] in "_$]."):
+    if kind == "DECIMAL" and (adjacent.isalnum() or adjacent in ("_", "$", "]", ".")):
         return "a name that begins with a digit is written in double brackets: [[1a]]."
     if kind == "RPAR" and "$END" in expected:
         return "there is no '(' before it that is still open."
@@ -462,7 +463,7 @@ def _named(expected: Iterable[str]) -> str:
     names: list[str] = []
     for kinds, name in ((_VALUES, "a value"), (_CONSTANTS, "a constant"), ({"NAME", "QUOTED"}, "a name")):
         if left >= kinds:
-            left -= kinds
+            left -= {*kinds, "NOT"}
             names.append(name)
     if left & _OPERATORS:
         left -= _OPERATORS

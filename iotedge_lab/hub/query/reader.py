@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 SECONDS: Final = 20.0
 _THREADS: Final = 2
+_STEPS: Final = 100_000  # of SQLite's machine, some ms: how often a search looks whether it was given up
 _TOO_MUCH: Final = ("stack overflow", "too large", "too big", "too many", "too long", "maximum depth")
 _Answer = TypeVar("_Answer")
 
@@ -104,12 +105,15 @@ class _Job(Generic[_Answer]):
         try:
             if self._db is None:
                 raise RequestTimedOut("the query was given up before it began.")
+            # An interrupt between two statements is lost on the next; this one is not.
+            db.set_progress_handler(lambda: self._over, _STEPS)
             return self._job(db)
         except sqlite3.Error as error:
             raise _explained(error) from error
         finally:
             with self._lock:
                 self._db = None
+            db.set_progress_handler(None, 0)
             reader.give_back(db)
 
     def interrupt(self) -> None:

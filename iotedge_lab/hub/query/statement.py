@@ -48,9 +48,10 @@ class TwinQuery:
 
     def count(self, db: sqlite3.Connection) -> int:
         """How many twins it finds in all."""
+        # The last value is always used: SQLite takes no more values than its statement has places for.
         row = db.execute(
-            f"SELECT COUNT(*) FROM {tables(self.bindings)} WHERE {self.of.rows} AND {self.where}",
-            self.bindings.values,
+            f"SELECT COUNT(*) FROM {tables(self.bindings)} WHERE {self.of.rows} AND {self.where} LIMIT ?{_last(self)}",
+            [*self.bindings.values, 1],
         ).fetchone()
         return int(row[0]) if self.top is None else min(int(row[0]), self.top)
 
@@ -73,11 +74,11 @@ class GroupQuery:
     def rows(self, db: sqlite3.Connection, offset: int, limit: int) -> list[Json]:
         """Up to `limit` rows from `offset` on."""
         kind, value = self.group or ("NULL", "NULL")
-        order = f" GROUP BY 1, 2 ORDER BY 1, 2 LIMIT {limit:d} OFFSET {offset:d}" if self.group else ""
+        order = " GROUP BY 1, 2 ORDER BY 1, 2" if self.group else ""
         found = db.execute(
             f"SELECT {kind}, {value}{self.columns} FROM {tables(self.bindings)} "
-            f"WHERE {self.of.rows} AND {self.where}{order}",
-            self.bindings.values,
+            f"WHERE {self.of.rows} AND {self.where}{order} LIMIT {limit:d} OFFSET ?{_last(self)}",
+            [*self.bindings.values, offset],
         ).fetchall()
         return [self._row(row) for row in found]
 
@@ -112,6 +113,11 @@ def tables(bindings: Bindings) -> str:
     """What stands after FROM."""
     joins = [need.value for need in Need if need in bindings.needs]
     return " ".join(["identity i", *joins])
+
+
+def _last(query: Compiled) -> int:
+    """The number of the parameter behind those of the query."""
+    return len(query.bindings.values) + 1
 
 
 def _compiled(statement: Statement, now: int) -> Compiled:
