@@ -27,16 +27,14 @@ def sleeper(**changes):
 
 
 def applied(stage, code=200):
-    """Until the agent reports that it has seen the newest deployment; its reported properties."""
+    """Until the agent reports that it has seen the newest deployment, and how all its modules are; the report."""
     version = stage.twin("$edgeAgent")["properties"]["desired"]["$version"]
 
     def met():
         found = stage.reported("$edgeAgent")
-        return (
-            found.get("lastDesiredVersion") == version
-            and found["lastDesiredStatus"]["code"] == code
-            and found
-        )
+        told = found.get("lastDesiredVersion") == version and found["lastDesiredStatus"]["code"] == code
+        states = [each["runtimeStatus"] == each["status"] for each in found.get("modules", {}).values()]
+        return told and all(states) and found
 
     return until(met, f"status {code}")
 

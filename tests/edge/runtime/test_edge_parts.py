@@ -276,7 +276,9 @@ async def test_a_module_with_another_key(aboard):
     """Its tokens are of the old one, so it is started again when that is known; others are not."""
     device = await aboard.connected(await aboard.device("rekey"))
     await aboard.deploy(device, {"a": module("sleeper:1"), "b": module("sleeper:1")})
-    await aboard.until(lambda: all(name in device.supervisor.status() for name in "ab"))
+    await aboard.until(
+        lambda: [each.status for each in device.supervisor.status().values()] == [RuntimeStatus.RUNNING] * 2
+    )
     before = {name: device.supervisor._lives[name].process_id() for name in "ab"}
     found = await aboard.call("GET", "/devices/rekey/modules/a")
     found["authentication"]["symmetricKey"]["primaryKey"] = found["authentication"]["symmetricKey"][
