@@ -58,6 +58,12 @@ class Box:
         union = self.area + other.area - common
         return common / union if union > 0.0 else 0.0
 
+    def within(self, other: Box) -> Box:
+        """The part of this box that lies in the other one; empty where they do not meet."""
+        left, top = max(self.left, other.left), max(self.top, other.top)
+        right, bottom = min(self.right, other.right), min(self.bottom, other.bottom)
+        return Box(left, top, max(left, right), max(top, bottom))
+
     def rounded(self) -> tuple[int, int, int, int]:
         """Whole pixels, for JSON and for drawing."""
         return round(self.left), round(self.top), round(self.right), round(self.bottom)

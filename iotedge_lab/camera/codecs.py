@@ -78,6 +78,16 @@ def open_encoder(chosen: Codec, path: Path, size: tuple[int, int], fps: float) -
     return _PyAv(path, size, fps) if not chosen.fourcc else _OpenCv(chosen, path, size, fps)
 
 
+def open_reader(path: Path) -> Any:
+    """OpenCV's reader of that file, opened or not; what it thinks of the file is not for the terminal."""
+    logging = cv2.utils.logging
+    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    finally:
+        logging.setLogLevel(level)
+
+
 @lru_cache(maxsize=1)
 def working_codecs() -> tuple[str, ...]:
     """The names of the codecs that write here what can be read again, tried once."""
@@ -99,7 +109,7 @@ def _works(chosen: Codec, path: Path) -> bool:
         encoder.close()
     except EnvironmentProblem:
         return False
-    reader = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    reader = open_reader(path)
     try:
         return bool(reader.isOpened() and reader.read()[0])
     finally:
@@ -109,7 +119,7 @@ def _works(chosen: Codec, path: Path) -> bool:
 class _OpenCv:
     def __init__(self, chosen: Codec, path: Path, size: tuple[int, int], fps: float) -> None:
         fourcc = cv2.VideoWriter_fourcc(*chosen.fourcc)
-        with _quiet():
+        with _quiet():  # the folder may be read-only, too
             self._writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, fps, size)
         if not self._writer.isOpened():
             raise EnvironmentProblem(

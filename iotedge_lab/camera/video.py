@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from iotedge_lab.camera.codecs import VIDEO_SUFFIXES, codec, cv2, open_encoder
+from iotedge_lab.camera.codecs import VIDEO_SUFFIXES, codec, cv2, open_encoder, open_reader
 from iotedge_lab.clock import SystemClock
 from iotedge_lab.errors import DataError, EnvironmentProblem, UsageError
 
@@ -149,7 +149,7 @@ def _check(frame: Any, number: int) -> None:
 
 def _check_written(path: Path, frames: int) -> None:
     """OpenCV says nothing of a full disk: so the file is opened, and asked for its frames."""
-    reader = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    reader = open_reader(path)
     try:
         there = round(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if reader.isOpened() else 0
     finally:
@@ -243,7 +243,7 @@ def read_video(path: str | os.PathLike[str]) -> Iterator[VideoFrame]:
         raise DataError(
             f"The video {source} does not exist; check the path (the working folder is {Path.cwd()})."
         )
-    reader = cv2.VideoCapture(str(source), cv2.CAP_FFMPEG)
+    reader = open_reader(source)
     try:
         if not reader.isOpened():
             raise DataError(f"{source.name} is no video, or was cut short before its end was written.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -79,8 +80,8 @@ _COLUMNS: Final = 32
 class Ground:
     """Draws the lower part of frames of one drive."""
 
-    def __init__(self, seed: int, layout: Layout, weather: Weather, lens: Lens) -> None:
-        self._seed, self._layout, self._weather, self._lens = seed, layout, weather, lens
+    def __init__(self, layout: Layout, weather: Weather, lens: Lens) -> None:
+        self._layout, self._weather, self._lens = layout, weather, lens
         self._tiles: OrderedDict[tuple[Any, ...], list[Any]] = OrderedDict()
         self._rings = [
             np.zeros((2 * round(each.tiles * TILE * each.along), round(2 * SIDE * each.across), 3), np.uint8)
@@ -197,7 +198,7 @@ class Ground:
         key = (district.kind, (number * 7919) % VARIANTS, marks)
         found = self._tiles.get(key)
         if found is None:
-            painted = _paint(self._seed, district.kind, key[1], marks, self._weather)
+            painted = _paint(district.kind, key[1], marks, self._weather)
             found = [
                 painted if level.across == FINE and level.along == FINE
                 else cv2.resize(painted, (round(2 * SIDE * level.across), round(TILE * level.along)),
@@ -246,9 +247,26 @@ def _headlights(x: Any, z: Any) -> Any:
     return 0.85 * spread * reach
 
 
-def _paint(seed: int, kind: DistrictKind, variant: int, marks: tuple[float, ...], weather: Weather) -> Any:
+def _paint(kind: DistrictKind, variant: int, marks: tuple[float, ...], weather: Weather) -> Any:
     """One tile from above: the first row is its nearest metre, the first column the far left."""
-    chance = source(seed, 70, {"city": 0, "suburb": 1, "country": 2}[kind], variant)
+    drawn = _surface(kind, variant).copy()
+    _markings(drawn, kind, marks)
+    for at in marks:
+        _junction(drawn, at)
+    if not marks and variant == 1:
+        centre = (round((SIDE - 0.4) * FINE), len(drawn) // 3)
+        cv2.circle(drawn, centre, round(0.33 * FINE), (64, 62, 60), -1, cv2.LINE_AA)
+        cv2.circle(drawn, centre, round(0.33 * FINE), (50, 50, 50), 2, cv2.LINE_AA)
+    light = np.array(weather.ambient) + 0.72 * np.array(weather.sun)
+    if weather.wet:
+        light = light * 0.72
+    return cv2.multiply(drawn, (*light.tolist(), 0.0))
+
+
+@lru_cache(maxsize=9)
+def _surface(kind: DistrictKind, variant: int) -> Any:
+    """A tile without its markings; every scene has the same asphalt and the same grass."""
+    chance = source(0, 70, {"city": 0, "suburb": 1, "country": 2}[kind], variant)
     rows, columns = TILE * FINE, round(2 * SIDE * FINE)
     tile = np.zeros((rows, columns, 3), np.float32)
     edges = {"city": (7.8, -4.2), "suburb": (7.8, -4.2), "country": (6.0, -2.5)}[kind]
@@ -279,18 +297,7 @@ def _paint(seed: int, kind: DistrictKind, variant: int, marks: tuple[float, ...]
         for metre in range(0, TILE, 2):  # joints of the pavement's slabs
             for near, far in ((edges[0], edges[0] + 2.8), (edges[1] - 2.8, edges[1])):
                 _bar(drawn, metre, metre + 0.05, near, far, (132, 138, 140))
-    _markings(drawn, kind, marks)
-    for at in marks:
-        _junction(drawn, at)
-    if not marks and variant == 1:
-        centre = (round((SIDE - 0.4) * FINE), rows // 3)
-        cv2.circle(drawn, centre, round(0.33 * FINE), (64, 62, 60), -1, cv2.LINE_AA)
-        cv2.circle(drawn, centre, round(0.33 * FINE), (50, 50, 50), 2, cv2.LINE_AA)
-    light = np.array(weather.ambient, np.float32) + 0.72 * np.array(weather.sun, np.float32)
-    if weather.wet:
-        light = light * 0.72
-    lit: Any = np.clip(drawn * light, 0, 255).round().astype(np.uint8)
-    return lit
+    return drawn
 
 
 def _tracks(tile: Any, chance: Any) -> None:

@@ -55,6 +55,8 @@ class Mesh:
     _materials: list[Material] = field(default_factory=list)
     plates: list[tuple[Point, Point, Point, Point]] = field(default_factory=list)
     """licence plates: top left, top right, bottom right, bottom left as a reader sees them"""
+    below: int = 0
+    """how many of the first faces are the bicycle below a rider"""
 
     def face(self, material: Material, *corners: Point) -> None:
         """A face of three or four corners."""
@@ -122,6 +124,9 @@ class Mesh:
                 for r, a in ((hole, first), (radius, first), (radius, second), (hole, second))
             ]
             self.face(material, *(corners if side < 0 else corners[::-1]))
+
+    def __len__(self) -> int:
+        return len(self._materials)
 
     def arrays(self) -> tuple[NDArray[np.float32], list[Material]]:
         """Corners (faces x 4 x 3), and each face's material."""

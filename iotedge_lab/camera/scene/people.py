@@ -87,6 +87,7 @@ def _head(mesh: Mesh, flesh: Material, hair: Material, at: Point) -> None:
 def cyclist(skin: int, top: int, legs: int, frame: int, phase: int) -> Mesh:
     """A person on a bicycle, in phase 0 to 7 of a turn of the pedals. Rides ahead (z)."""
     mesh = bicycle(frame)
+    mesh.below = len(mesh)
     flesh, cloth, jeans = Material(SKINS[skin]), Material(TOPS[top]), Material(LEGS[legs])
     turn = 2.0 * math.pi * phase / PHASES
     hip_height, hip_z = 1.0, -0.22

@@ -107,7 +107,7 @@ class Scene:
         self._rows = rows
         self._overlay = overlay
         self._sky = Sky(seed, self.weather, self.lens.focal, self.lens.horizon, width)
-        self._ground = Ground(seed, self.layout, self.weather, self.lens)
+        self._ground = Ground(self.layout, self.weather, self.lens)
         self._scenery = Scenery(seed, self.weather)
         self._items = make_items(self.path, self.layout, seed)
         self._item_metres = np.array([each.metre for each in self._items])
@@ -211,10 +211,9 @@ class Scene:
                 label = "vehicle" if actor.look.body in VEHICLE_BODIES else "car"
             else:
                 label = "person"
-            rider = actor.look.kind == "cyclist"
             return _Draft(
                 label, placed(sprite.solid), sprite.weight * zoom * zoom * wide, actor.look.plate, 100_000 + number,
-                tuple(placed(each) for each in sprite.plates), rider,
+                tuple(placed(each) for each in sprite.plates), tuple(placed(each) for each in sprite.parts),
             )  # fmt: skip
 
         return draw
@@ -279,10 +278,11 @@ class Scene:
             if max(box.width, box.height) < LEAST_SIZE:
                 continue
             text = draft.text if draft.label == "stop sign" else ""
-            found.append(Truth(draft.label, box, round(visible, 3), text, draft.thing))
-            if draft.rider:  # the wheels reach from the ground to 0.7 m of 1.9 m
-                wheels = Box(box.left, max(box.top, box.bottom - 0.60 * box.height), box.right, box.bottom)
-                found.append(Truth("bicycle", wheels, round(visible, 3), "", draft.thing))
+            labels: tuple[TruthLabel, ...] = ("bicycle", "person") if draft.parts else (draft.label,)
+            for label, part in zip(labels, draft.parts or (draft.box,), strict=True):
+                found.append(
+                    Truth(label, box.within(self._clipped(part)), round(visible, 3), text, draft.thing)
+                )
             for each in draft.plates:
                 plate = self._clipped(each)
                 if plate.width >= 2 * LEAST_SIZE:
@@ -308,13 +308,14 @@ class Scene:
             exact if abs(exact - seen) < 1.5 else seen
             for exact, seen in zip(astuple(clipped), astuple(shown), strict=True)
         ]
-        return Box(*edges)
+        return Box(*(float(each) for each in edges))
 
     def _clipped(self, box: tuple[float, float, float, float]) -> Box:
         wide, high = float(self.lens.width), float(self.lens.height)
+        left, top, right, bottom = (float(each) for each in box)
         return Box(
-            min(max(box[0], 0.0), wide), min(max(box[1], 0.0), high),
-            min(max(box[2], 0.0), wide), min(max(box[3], 0.0), high),
+            min(max(left, 0.0), wide), min(max(top, 0.0), high),
+            min(max(right, 0.0), wide), min(max(bottom, 0.0), high),
         )  # fmt: skip
 
     @staticmethod
@@ -360,7 +361,8 @@ class _Draft:
     text: str
     thing: int
     plates: tuple[tuple[float, float, float, float], ...]
-    rider: bool = False
+    parts: tuple[tuple[float, float, float, float], ...] = ()
+    """of a rider: the bicycle's box and the person's"""
 
 
 def _bonnet(lens: Lens, wet: bool) -> tuple[Any, Any, int]:

@@ -44,6 +44,8 @@ class Sprite:
     solid: tuple[float, float, float, float]
     weight: float
     plates: tuple[tuple[float, float, float, float], ...] = ()
+    parts: tuple[tuple[float, float, float, float], ...] = ()
+    """of a rider: the bicycle's box and the person's"""
     _halves: list[Any] = field(default_factory=list)
 
     def shrunk(self, zoom: float) -> NDArray[np.uint8]:
@@ -129,10 +131,19 @@ def paint(
         )  # fmt: skip
     else:
         box = (0.0, 0.0, 0.0, 0.0)
+    parts = (
+        tuple(_around(each / FINER - origin) for each in np.split(shown, [mesh.below])) if mesh.below else ()
+    )
     weight = float(np.count_nonzero(image[..., 3] > 127))
     if ground is not None:
         image = _with_shadow(image, ground - (left, top), shadow, zoom)
-    return Sprite(image, origin, scale, box, weight, plates)
+    return Sprite(image, origin, scale, box, weight, plates, parts)
+
+
+def _around(points: Any) -> tuple[float, float, float, float]:
+    """The box around points."""
+    low, high = points.reshape(-1, 2).min(axis=0), points.reshape(-1, 2).max(axis=0)
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
 
 def _normals(x: Any, y: Any, z: Any) -> Any:
