@@ -198,7 +198,9 @@ def test_a_runtime_that_was_killed(running):
     running.edge.crash()
     until(lambda: not any(_runs(pid) for pid in before.values()), "their end")
     running.edge.start()
-    running.edge.wait_until(lambda status: status.modules["one"]["runtimeStatus"] == "running", "the module")
+    running.edge.wait_until(
+        lambda status: status.modules.get("one", {}).get("runtimeStatus") == "running", "the module"
+    )
     status = running.edge.status()
     assert (status.online, status.connected, status.deployment) == (False, False, 200)
     assert status.modules["two"]["runtimeStatus"] == "stopped"
