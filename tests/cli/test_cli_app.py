@@ -78,7 +78,7 @@ def test_the_commands_are_these():
         "edge run", "edge up", "edge start", "edge status", "edge offline", "edge online", "edge logs", "edge stop",
         "edge down", "edge deploy", "edge metrics",
         "simulator setup", "simulator start", "simulator modulecred", "simulator outputs", "simulator status",
-        "simulator logs", "simulator stop", "solution new", "solution add",
+        "simulator logs", "simulator stop", "solution new", "solution add", "models fetch", "models check",
     }  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def test_help_documents_each_command(path, command, cli):
     assert (command.help or "").strip()
     options = [each for each in command.params if isinstance(each, click.Option)]
     assert all(each.help for each in options)
-    assert ("--state" in result.output) == (path[0] not in ("demo", "solution"))
+    assert ("--state" in result.output) == (path[0] not in ("demo", "solution", "models"))
 
 
 WRONG = """

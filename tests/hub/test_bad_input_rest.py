@@ -520,10 +520,11 @@ def test_methods_and_paths_that_are_none(raw, known, method):
         f"/twins/{known}/methods": ("POST",),
         "/statistics/devices": ("GET",),
         "/no/such/thing": (),
+        "/no/such": (),
         "/": (),
         "/devices/known/modules/m/twins": (),
         "/jobs/v2/create": (),
-        "/configurations/c": (),
+        "/configurations/c": ("GET", "PUT", "DELETE"),
         "/digitaltwins/known": (),
         "/twins/known/methods/more": (),
     }

@@ -211,7 +211,8 @@ async def test_slow_start_is_cut(listening, connect, until, start):
         listener._loop.forward(9.9)
         assert (listener.counters.pending, listener.counters.refused) == (1, 0)
         listener._loop.forward(0.2)
-        assert await reader.read() == b""
+        with contextlib.suppress(ConnectionResetError):  # what lay unread makes a reset of the close
+            assert await reader.read() == b""
         assert (listener.counters.pending, listener.counters.refused) == (0, 1)
 
 
