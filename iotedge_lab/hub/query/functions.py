@@ -3,7 +3,7 @@
 Stands for the tables "Functions" of iot-hub-devguide-query-language (learn.microsoft.com, IoT Hub). Azure documents
 IS_DEFINED alone for twins and the others for routes; STARTSWITH is known to work there (azure-docs, issue 110329),
 and here all of them do. An argument that is undefined or of another type makes the result undefined; a test of a
-type (IS_NUMBER) is then false. Texts are counted in code points.
+type (IS_NUMBER) is then false. Texts are counted in code points, and end at a NUL as SQLite's do.
 """
 
 from __future__ import annotations
@@ -136,10 +136,7 @@ def _of_number(template: str) -> Function:
 
 
 def _starts(given: Sequence[Value]) -> Value:
-    if not _simple(given):
-        return _bool(f"lab_starts({text(given[0])}, {text(given[1])})")
-    whole, part = _blob(given[0]), _blob(given[1])
-    return _bool(f"substr({whole}, 1, length({part})) = {part}")
+    return _bool(f"instr({_blob(given[0])}, {_blob(given[1])}) = 1")
 
 
 def _ends(given: Sequence[Value]) -> Value:
@@ -201,12 +198,12 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "LOWER": Function(1, 1, lambda given: _text(f"lab_lower({text(given[0])})")),
     "UPPER": Function(1, 1, lambda given: _text(f"lab_upper({text(given[0])})")),
     "CONCAT": Function(2, 64, lambda given: _text(" || ".join(text(one) for one in given))),
-    "ABS": _of_number("abs({0})"),
+    "ABS": _of_number("lab_abs({0})"),
     "SQUARE": _of_number("lab_power({0}, 2)"),
     "SIGN": _of_number("sign({0})"),
     "CEILING": _of_number("lab_ceiling({0})"),
     "FLOOR": _of_number("lab_floor({0})"),
-    "SQRT": _of_number("lab_power({0}, 0.5)"),
+    "SQRT": _of_number("lab_sqrt({0})"),
     "EXP": _of_number("lab_exp({0})"),
     "POWER": Function(2, 2, lambda given: _number(f"lab_power({number(given[0])}, {number(given[1])})")),
 }
@@ -225,10 +222,11 @@ def register(db: sqlite3.Connection) -> None:
         ("lab_lower", 1, lambda value: None if value is None else value.lower()),
         ("lab_upper", 1, lambda value: None if value is None else value.upper()),
         ("lab_number", 1, _read_number),
-        ("lab_starts", 2, _both(str.startswith)),
         ("lab_ends", 2, _both(str.endswith)),
         ("lab_substring", 3, _part),
         ("lab_modulo", 2, _guarded(math.fmod)),
+        ("lab_abs", 1, _guarded(abs)),
+        ("lab_sqrt", 1, _guarded(math.sqrt)),
         ("lab_power", 2, _guarded(math.pow)),
         ("lab_exp", 1, _guarded(math.exp)),
         ("lab_floor", 1, _guarded(math.floor)),
@@ -263,9 +261,7 @@ def _part(whole: str | None, start: float | None, length: float | None) -> str |
     return whole[first : first + int(min(length, len(whole)))]
 
 
-_NUMBER: Final = re.compile(
-    r"\s*[+-]?(?:[0-9]{1,400}\.?[0-9]{0,400}|\.[0-9]{1,400})(?:[eE][+-]?[0-9]{1,4})?\s*"
-)
+_NUMBER: Final = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
 
 
 def _read_number(value: str | None) -> float | None:

@@ -330,17 +330,19 @@ def _value(token: Token) -> Constant:
         case "UNDEFINED":
             return Undefined.UNDEFINED
         case "HEX":
-            return _whole(int(word, 16))
+            return _whole(token, int(word, 16))
     if word.isdigit() and len(word) <= 19:
-        return _whole(int(word))
+        return _whole(token, int(word))
     number = float(word)
     if math.isinf(number):
         raise Fault(_at(token), "this number is out of range.")
     return number
 
 
-def _whole(number: int) -> int | float:
+def _whole(token: Token, number: int) -> int | float:
     """SQLite's integers have 64 bits; what is larger is a float, as any JSON number may be."""
+    if number.bit_length() > 1023:
+        raise Fault(_at(token), "this number is out of range.")
     return number if number < 2**63 else float(number)
 
 

@@ -158,19 +158,18 @@ def _equality(operator: str, left: Value, right: Value) -> Value:
 
 def _equal_to(operator: str, some: Value, known: Value) -> str:
     """A property and a value of a type that is known."""
-    equal, unequal = (1, 0) if operator == "=" else (0, 1)
     if known.kind is Kind.NULL:
+        equal, unequal = (1, 0) if operator == "=" else (0, 1)
         return (
             f"CASE WHEN {some.type} = 'null' THEN {equal} WHEN {some.type} IN {PRIMITIVES} THEN {unequal} END"
         )
-    # A value of another type is unequal, if the known one is defined.
-    otherwise = f"WHEN {some.type} IN {PRIMITIVES} THEN CASE WHEN {known.sql} NOT NULL THEN {unequal} END"
+    # The other one is written once: nested ones would grow with a power. Nothing that it can be equals a blob.
     if known.kind is Kind.BOOL:
-        return (
-            f"CASE WHEN {some.type} = 'true' THEN 1 {operator} {known.sql} "
-            f"WHEN {some.type} = 'false' THEN 0 {operator} {known.sql} {otherwise} END"
-        )
-    return f"CASE WHEN {some.type} IN {_ORDERED[known.kind]} THEN {some.sql} {operator} {known.sql} {otherwise} END"
+        own = f"CASE {some.type} WHEN 'true' THEN 1 WHEN 'false' THEN 0"
+    else:
+        own = f"CASE WHEN {some.type} IN {_ORDERED[known.kind]} THEN {some.sql}"
+    otherwise = f"ELSE CASE WHEN {some.type} IN {PRIMITIVES} THEN x'' END END"
+    return f"{own} {otherwise} {operator} {known.sql}"
 
 
 def _equal_properties(operator: str, left: Value, right: Value) -> str:
