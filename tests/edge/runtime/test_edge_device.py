@@ -87,7 +87,9 @@ async def test_a_module_whose_identity_is_made_anew(aboard):
     old = device.hub.identities.get("remade", "a").generation_id
     await aboard.call("DELETE", "/devices/remade/modules/a", headers={"If-Match": "*"})
     device.scope.look_again()
-    await aboard.until(lambda: device.hub.identities.get("remade", "a").generation_id != old)
+    await aboard.until(
+        lambda: (found := device.hub.identities.find("remade", "a")) and found.generation_id != old
+    )
     await aboard.until(
         lambda: running(device, "a") and device.supervisor._lives["a"].process_id() != before["a"]
     )
