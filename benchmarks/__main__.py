@@ -29,7 +29,20 @@ from benchmarks.setting import ROOT, Row, Setting
 
 ALL = {
     module.NAME: module
-    for module in (absorb, sdk, drain, service, car_drive, can_codec, camera, train, fleet, edge, startup, memory)
+    for module in (
+        absorb,
+        sdk,
+        drain,
+        service,
+        car_drive,
+        can_codec,
+        camera,
+        train,
+        fleet,
+        edge,
+        startup,
+        memory,
+    )
 }
 
 
