@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.setting import Setting
+    from iotedge_lab.car.rows import CarRow
 
 NAME = "camera"
 TITLE = "The camera, 640 x 360, one core"
 LEAST_FPS = 24.0
 BUDGET_MS = 1000.0 / LEAST_FPS
-SEEDS = ((31_907, "city"), (31_908, "suburban"), (31_909, "city"), (31_910, "highway"), (31_911, "suburban"))
+SEEDS = ((47_301, "city"), (47_302, "suburban"), (47_303, "city"), (47_304, "highway"), (47_305, "suburban"))
 DRIVE_SECONDS = 260.0
 MOST_FALSE = 0.1
 
@@ -53,9 +55,14 @@ def run(setting: Setting, say: Callable[[str], None]) -> list[Row]:
         cv2.setNumThreads(threads)
 
 
-def _scene(seed: int, kind: Any, weather: Any) -> Scene:
-    motion = simulate(seed, kind, DRIVE_SECONDS)
-    return Scene(record(motion, datetime.fromisoformat("2026-03-02 08:00:00")), seed=seed, weather=weather)
+@lru_cache(maxsize=len(SEEDS))
+def _drive(seed: int, kind: Any, seconds: float) -> list[CarRow]:
+    return record(simulate(seed, kind, seconds), datetime.fromisoformat("2026-03-02 08:00:00"))
+
+
+def _scene(setting: Setting, number: int, weather: Any) -> Scene:
+    seed, kind = SEEDS[number]
+    return Scene(_drive(seed, kind, 60.0 if setting.quick else DRIVE_SECONDS), seed=seed, weather=weather)
 
 
 def _rendered(setting: Setting, say: Callable[[str], None]) -> list[Row]:
@@ -64,7 +71,7 @@ def _rendered(setting: Setting, say: Callable[[str], None]) -> list[Row]:
     seconds = setting.count(40, 1)
     for weather in WEATHERS:
         begin = time.perf_counter()
-        scene = _scene(*SEEDS[0], weather)
+        scene = _scene(setting, 0, weather)
         made = time.perf_counter() - begin
         begin, before = time.process_time(), time.perf_counter()
         longest, count = 0.0, 0
@@ -90,7 +97,7 @@ def _rendered(setting: Setting, say: Callable[[str], None]) -> list[Row]:
 
 
 def _encoded(setting: Setting) -> Row:
-    frames = [each.image for each in _scene(*SEEDS[0], "daylight").frames(24.0, 40.0, setting.count(6, 1))]
+    frames = [each.image for each in _scene(setting, 0, "daylight").frames(24.0, 40.0, setting.count(6, 1))]
     begin = time.perf_counter()
     video = write_video(frames, setting.folder / "camera.mp4", rate=24.0, fps=24.0)
     taken = time.perf_counter() - begin
@@ -102,7 +109,7 @@ def _looked_at(setting: Setting, detector: Detector) -> list[Row]:
     """What a look costs, over frames of the three weathers."""
     frames = []
     for weather in WEATHERS:
-        frames += [each.image for each in _scene(*SEEDS[0], weather).frames(1.0, 40.0, setting.count(40, 2))]
+        frames += [each.image for each in _scene(setting, 0, weather).frames(1.0, 40.0, setting.count(40, 2))]
     detector.detect(frames[0])
     taken = []
     for frame in frames:
@@ -121,10 +128,10 @@ def _quality(setting: Setting, detector: Detector, say: Callable[[str], None]) -
     whole = Tally()
     for weather in WEATHERS:
         part = Tally()
-        for seed, kind in SEEDS[: setting.count(len(SEEDS), 1)]:
-            scene = _scene(seed, kind, weather)
-            for number in range(frames):
-                picture = scene.frame((number + 0.5) / frames * scene.seconds)
+        for number in range(setting.count(len(SEEDS), 1)):
+            scene = _scene(setting, number, weather)
+            for each in range(frames):
+                picture = scene.frame((each + 0.5) / frames * scene.seconds)
                 found = detector.detect(picture.image)
                 part.add(found, picture.truth)
                 whole.add(found, picture.truth)

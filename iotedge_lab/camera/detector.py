@@ -37,7 +37,7 @@ ROAD_CLASSES: Final = ("Car", "Vehicle", "Person", "Bicycle")
 """What matters on a road."""
 
 SIZE: Final = 300
-THRESHOLDS: Final[Mapping[str, float]] = {"Car": 0.375, "Vehicle": 0.39, "Person": 0.36, "Bicycle": 0.25}
+THRESHOLDS: Final[Mapping[str, float]] = {"Car": 0.385, "Vehicle": 0.33, "Person": 0.35, "Bicycle": 0.25}
 """The least score that is told, by class: chosen on rendered roads by recall and false boxes."""
 OTHERS: Final = 0.5  # for the classes that are on no road
 DOUBLE: Final = 0.4  # boxes of one class that overlap by more are one thing

@@ -42,7 +42,7 @@ RIM: Final = Material((178, 174, 170), gloss=0.35)
 HUB: Final = Material((70, 68, 66))
 ARCH: Final = Material((16, 15, 15))
 PLASTIC: Final = Material((38, 36, 35), gloss=0.08)
-GLASS: Final = Material((34, 30, 26), gloss=0.6)
+GLASS: Final = Material((22, 20, 18), gloss=0.35)
 CHROME: Final = Material((190, 188, 186), gloss=0.6, raised=0.04)
 PLATE: Final = Material((240, 240, 240), raised=0.12)
 

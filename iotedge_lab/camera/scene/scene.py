@@ -52,10 +52,11 @@ cv2 = library("cv2")
 
 LEAST_SIDE, MOST_SIDE = 64, 4096
 STEP: Final = 1.16  # between two distances for which a thing is painted anew
-SPRITES: Final = 700
+SPRITES: Final = 48_000_000  # bytes of pictures that are kept
 FURNITURE: Final = 160.0  # m within which trees and houses are drawn
-SOFT: Final = 0.65  # pixels at 360 rows: no lens is sharper
+SOFT: Final = 0.8  # pixels at 360 rows: no lens is sharper
 CONTRAST: Final = 1.12  # as cameras add it
+SHADOW: Final = 0.88  # how dark it is below a car
 NEAREST: Final = 2.6  # m: what is nearer is beside us, or under the bonnet
 MARGIN: Final = 0.72  # of the distance: half the frame's width, and a little more
 
@@ -113,6 +114,7 @@ class Scene:
         self._item_metres = np.array([each.metre for each in self._items])
         self._traffic = make_traffic(self.path, self.layout, seed)
         self._sprites: OrderedDict[tuple[Any, ...], Sprite] = OrderedDict()
+        self._kept = 0
         self._bonnet = _bonnet(self.lens, self.weather.wet)
         self._rain = _rain(seed, self.lens) if self.weather.wet else []
 
@@ -259,11 +261,12 @@ class Scene:
         away = STEP**ring
         sprite = paint(
             mesh, self.weather, turn=side * step, distance=away, scale=1.12 * self.lens.focal / away, plate=plate,
-            shadow=0.72 if self.weather.name == "daylight" else 0.6,
+            shadow=SHADOW,
         )  # fmt: skip
         self._sprites[key] = sprite
-        if len(self._sprites) > SPRITES:
-            self._sprites.popitem(last=False)
+        self._kept += sprite.image.nbytes
+        while self._kept > SPRITES and len(self._sprites) > 1:
+            self._kept -= self._sprites.popitem(last=False)[1].image.nbytes
         return sprite
 
     def _truth(self, canvas: Canvas, drafts: list[_Draft]) -> tuple[Truth, ...]:

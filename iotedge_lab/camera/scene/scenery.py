@@ -276,7 +276,6 @@ class Scenery:
         colour = np.array(FACADES[item.variant % len(FACADES)], float)
         shade = 0.92 if item.left < 0 else 0.74
         z = float(ends[0][1] + ends[1][1]) / 2
-        lens = canvas.lens
         if start == 0.0:  # the wall that faces us
             out = ends[1] - ends[0]
             out = (
@@ -286,10 +285,6 @@ class Scenery:
             if min(each[1] for each in wall) > 2.0:
                 self._wall(canvas, wall, item, colour * 0.84, start=0.0, z=z)
         self._wall(canvas, ends, item, colour * shade, start=start, z=z)
-        roof = canvas.hazy(tuple((np.array((70, 74, 78)) * self._light).tolist()), z)
-        line = [(lens.across(each[0], each[1]), lens.down(item.size, each[1])) for each in ends]
-        thick = max(1, round(0.35 * lens.focal / z))
-        cv2.line(canvas.frame, _fixed(line[0]), _fixed(line[1]), roof, thick, cv2.LINE_AA, 4)
 
     def _wall(
         self, canvas: Canvas, ends: list[Any], item: Item, colour: Any, *, start: float, z: float
@@ -309,6 +304,11 @@ class Scenery:
         high = item.size
         outline = corners(np.array((0.0, 0.0, 1.0, 1.0)), np.array((0.0, high, high, 0.0)))
         cv2.fillConvexPoly(frame, outline, tone, cv2.LINE_AA, 4)
+        edge = corners(
+            np.array((0.0, 0.0, 1.0, 1.0)), np.array((high - 0.2, high + 0.2, high + 0.2, high - 0.2))
+        )
+        roof = canvas.hazy(tuple((np.array((70, 74, 78)) * self._light).tolist()), z)
+        cv2.fillConvexPoly(frame, edge, roof, cv2.LINE_AA, 4)
         if z > 110.0:
             return
         floors, bays = max(1, int(high / 3.1)), max(2, int(item.length / 2.6))

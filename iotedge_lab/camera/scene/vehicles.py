@@ -272,8 +272,8 @@ def _pillar(mesh: Mesh, body: Body, at: float) -> None:
     post = Material((20, 20, 20), raised=0.08)
     for side in (-1, 1):
         x, inner = side * wide * 0.955, side * (wide * 0.95 + (narrow - wide * 0.95) * 0.92 + 0.01)
-        corners = [(x, low, at + 0.05), (inner, high - 0.04, at + 0.05),
-                   (inner, high - 0.04, at - 0.05), (x, low, at - 0.05)]  # fmt: skip
+        corners = [(x, low, at + 0.035), (inner, high - 0.04, at + 0.035),
+                   (inner, high - 0.04, at - 0.035), (x, low, at - 0.035)]  # fmt: skip
         mesh.face(post, *(corners if side < 0 else corners[::-1]))
         line = Material((26, 26, 26), raised=0.05)
         x = side * wide * 1.003
