@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from iotedge_lab.hub.configuration_content import TwinContent
     from iotedge_lab.hub.configurations.configuration import Configuration
@@ -69,10 +69,11 @@ def configure(configurations: Sequence[Configuration]) -> tuple[dict[str, str], 
     """The statuses of automatic configurations that target a twin, and what they set."""
     order = ranked(configurations)
     contents = [one.content.twins[""] for one in order]
-    statuses = {
-        one.id: APPLIED if _counts(contents[place], contents[place + 1 :]) else TARGETED
-        for place, one in enumerate(order)
-    }
+    over = _Over()
+    statuses = {}
+    for one, content in zip(reversed(order), reversed(contents), strict=True):
+        statuses[one.id] = APPLIED if over.leaves_some_of(content) else TARGETED
+        over.add(content)
     return statuses, compose(contents)
 
 
@@ -116,10 +117,40 @@ def _assign(values: Json, path: Sequence[str], value: Any) -> None:
     values[path[-1]] = value
 
 
-def _counts(content: TwinContent, after: Sequence[TwinContent]) -> bool:
-    """Whether a part of a content is left when those after it have had their say."""
-    over = [path for other in after for path, _ in other.settings]
-    return any(not any(path[: len(other)] == other for other in over) for path, _ in content.settings)
+class _Over:
+    """The paths at which those that win have their say."""
+
+    def __init__(self) -> None:
+        self._set: set[tuple[str, ...]] = set()
+        self._above: set[tuple[str, ...]] = set()  # what they lead through
+
+    def add(self, content: TwinContent) -> None:
+        """Add a content."""
+        for path, _ in content.settings:
+            self._set.add(path)
+            self._above.update(path[:length] for length in range(len(path)))
+
+    def leaves_some_of(self, content: TwinContent) -> bool:
+        """Whether a part of a content is left when they have had their say."""
+        return any(
+            not self._hides(leaf, value)
+            for path, given in content.settings
+            for leaf, value in _leaves(path, given)
+        )
+
+    def _hides(self, path: tuple[str, ...], value: Any) -> bool:
+        if not isinstance(value, dict) and path in self._above:
+            return True
+        return any(path[:length] in self._set for length in range(len(path) + 1))
+
+
+def _leaves(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """All that a value holds which has nothing below it, with its path."""
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from _leaves((*path, name), inner)
+    else:
+        yield path, value
 
 
 # -- how to get there ----------------------------------------------------------------------------------

@@ -104,6 +104,7 @@ class Rollout:
         twins.statuses = self.statuses
         identities.on_created.append(lambda identity: self._mark(identity.device))
         identities.on_changed.append(lambda identity: self._mark(identity.device))
+        identities.on_deleting.append(self._deleting)
         book.on_change.append(self.all_anew)
         if self._active:
             self.all_anew()
@@ -154,6 +155,10 @@ class Rollout:
         )
         if whole or "tags" in body or reported:
             self._mark(identity.device)
+
+    def _deleting(self, identity: Identity) -> Callable[[], None]:
+        """A module that a deployment wants is made again."""
+        return lambda: self._mark(identity.device)
 
     def _mark(self, device: str) -> None:
         if self._active:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from iotedge_lab.errors import InvalidConfigurationTargetCondition
 from iotedge_lab.hub.configurations.content import Kind
-from iotedge_lab.hub.query.document import Collection, resolve
+from iotedge_lab.hub.query.document import Bindings, Collection, resolve
 from iotedge_lab.hub.query.syntax import Call, Fault, Literal, Membership, Operation, Path, QueryError
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def kind_of(text: str) -> Kind:
 def _read(text: str, of: Collection) -> tuple[Expression | None, bool]:
     # Imported with the first condition: a hub without one need not load the grammar's library.
     from iotedge_lab.hub.query.grammar import parse_condition, parse_target
+    from iotedge_lab.hub.query.sql import Compiler
 
     quote = text.find('"')
     if quote >= 0:
@@ -100,7 +101,10 @@ def _read(text: str, of: Collection) -> tuple[Expression | None, bool]:
         source, where = parse_target(text)
         if str(source).lower() != of.value:
             raise Fault(source.at, "that of moduleContent is FROM devices.modules.")
-    return where, _check_paths(where, of)
+    reported = _check_paths(where, of)
+    if where is not None:
+        Compiler(of, Bindings(0)).condition(where)  # refuses functions that there are not
+    return where, reported
 
 
 def _check_paths(where: Expression | None, of: Collection) -> bool:

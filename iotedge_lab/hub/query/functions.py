@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from iotedge_lab.hub.query.syntax import Call
 
-PRIMITIVES: Final = "('text', 'integer', 'real', 'true', 'false', 'null')"
+# SQLite makes an index of a list of more than two, each time that a statement is begun.
+PRIMITIVE: Final = "NOT IN ('object', 'array')"
 _NUMBERS: Final = "('integer', 'real')"
 _SHORT: Final = 80  # characters of SQL: a property or a constant
 
@@ -187,7 +188,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "IS_STRING": _is("text"),
     "IS_OBJECT": _is("object"),
     "IS_ARRAY": _is("array"),
-    "IS_PRIMITIVE": _is("text", "integer", "real", "true", "false", "null"),
+    "IS_PRIMITIVE": Function(1, 1, lambda given: _bool(f"COALESCE({json_type(given[0])} {PRIMITIVE}, 0)")),
     "AS_NUMBER": Function(1, 1, _as_number),
     "STARTSWITH": Function(2, 2, _starts),
     "ENDSWITH": Function(2, 2, _ends),

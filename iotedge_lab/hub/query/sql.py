@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from iotedge_lab.hub.query.document import Bindings, Collection, Kind, Value, resolve, value
-from iotedge_lab.hub.query.functions import PRIMITIVES, boolean, call, json_type, number
+from iotedge_lab.hub.query.functions import PRIMITIVE, boolean, call, json_type, number
 from iotedge_lab.hub.query.syntax import Literal, Membership, Operation, Path, Undefined
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from iotedge_lab.hub.query.syntax import Constant, Expression
 
 _TOGETHER: Final = 24  # operands of AND and OR side by side: SQLite bounds the height of an expression
+_FEW: Final = 16
 _ORDERED: Final = {Kind.NUMBER: "('integer', 'real')", Kind.TEXT: "('text')"}
 _LESS: Final = ("<", "<=", ">", ">=")
 
@@ -85,6 +86,8 @@ class Compiler:
             made = "NULL"
         elif operand.kind is Kind.NULL:
             made = "1" if lists[Kind.NULL] else "0"
+        elif isinstance(membership.operand, Path) and operand.kind is Kind.TEXT:
+            made = f"CASE WHEN {operand.sql} NOT NULL THEN {_in_few(operand.sql, lists[operand.kind])} END"
         else:
             made = _in(operand.sql, lists[operand.kind])
         return _bool(f"NOT {made}" if membership.negated else made)
@@ -127,8 +130,15 @@ def _in(sql: str, values: Sequence[str]) -> str:
     return f"{sql} IN ({', '.join(values)})" if values else f"CASE WHEN {sql} NOT NULL THEN 0 END"
 
 
+def _in_few(sql: str, values: Sequence[str]) -> str:
+    """Of a value that is defined; a few are compared one by one, without the index that SQLite makes of a list."""
+    if len(values) > _FEW:
+        return _in(sql, values)
+    return f"CASE {sql} {' '.join(f'WHEN {one} THEN 1' for one in values)} ELSE 0 END" if values else "0"
+
+
 def _any_in(operand: Value, lists: dict[Kind, list[str]]) -> str:
-    texts, numbers = (_in(operand.sql, lists[kind]) for kind in (Kind.TEXT, Kind.NUMBER))
+    texts, numbers = (_in_few(operand.sql, lists[kind]) for kind in (Kind.TEXT, Kind.NUMBER))
     true, false = ("1" if sql in lists[Kind.BOOL] else "0" for sql in ("1", "0"))
     return (
         f"CASE {operand.type} WHEN 'text' THEN {texts} WHEN 'integer' THEN {numbers} WHEN 'real' THEN {numbers} "
@@ -160,21 +170,19 @@ def _equal_to(operator: str, some: Value, known: Value) -> str:
     """A property and a value of a type that is known."""
     if known.kind is Kind.NULL:
         equal, unequal = (1, 0) if operator == "=" else (0, 1)
-        return (
-            f"CASE WHEN {some.type} = 'null' THEN {equal} WHEN {some.type} IN {PRIMITIVES} THEN {unequal} END"
-        )
+        return f"CASE WHEN {some.type} = 'null' THEN {equal} WHEN {some.type} {PRIMITIVE} THEN {unequal} END"
     # The other one is written once: nested ones would grow with a power. Nothing that it can be equals a blob.
     if known.kind is Kind.BOOL:
         own = f"CASE {some.type} WHEN 'true' THEN 1 WHEN 'false' THEN 0"
     else:
         own = f"CASE WHEN {some.type} IN {_ORDERED[known.kind]} THEN {some.sql}"
-    otherwise = f"ELSE CASE WHEN {some.type} IN {PRIMITIVES} THEN x'' END END"
+    otherwise = f"ELSE CASE WHEN {some.type} {PRIMITIVE} THEN x'' END END"
     return f"{own} {otherwise} {operator} {known.sql}"
 
 
 def _equal_properties(operator: str, left: Value, right: Value) -> str:
     return (
-        f"CASE WHEN {left.type} IN {PRIMITIVES} AND {right.type} IN {PRIMITIVES} THEN "
+        f"CASE WHEN {left.type} {PRIMITIVE} AND {right.type} {PRIMITIVE} THEN "
         f"CASE WHEN {_both_of_a_kind(left, right)} THEN {left.sql} {operator} {right.sql} "
         f"ELSE {left.type} {operator} {right.type} END END"
     )
