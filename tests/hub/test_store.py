@@ -4,6 +4,7 @@ import sqlite3
 import stat
 
 import pytest
+from configuring import desired, device_content, put
 from house import Turns
 
 from iotedge_lab.errors import EnvironmentProblem, StoreUnavailable
@@ -192,3 +193,80 @@ def test_the_write_ahead_log_does_not_grow_without_end(tmp_path):
     assert begun, "no checkpoint in 400 commits"
     assert size < 4 * 64 * 4096
     assert len(begun) < 50, "a checkpoint for each commit"
+
+
+def test_transactions_of_their_own_keep_it_short_too(tmp_path):
+    """What is written outside the group commit (identities, twins) counts as well."""
+    store = Store(tmp_path / "hub.db", checkpoint_pages=64)
+    for number in range(400):
+        store.set_meta(f"{number}", "x")
+        if store._checkpointer is not None:
+            store._checkpointer.join()
+    size = (tmp_path / "hub.db-wal").stat().st_size
+    store.close()
+    assert size < 4 * 64 * 4096
+
+
+def test_one_who_reads_is_not_waited_for(tmp_path):
+    """The log grows while somebody reads an old state of the file, and is cut when that has ended."""
+    store = Store(tmp_path / "hub.db", checkpoint_pages=16)
+    wal = tmp_path / "hub.db-wal"
+    patience = store.db.execute("PRAGMA busy_timeout").fetchone()
+    reader = sqlite3.connect(store.path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT COUNT(*) FROM meta").fetchone()
+    for number in range(400):  # five seconds' patience for each would be half an hour
+        store.set_meta(f"{number}", "x")
+    assert wal.stat().st_size > 4 * 16 * 4096
+    assert store.db.execute("PRAGMA busy_timeout").fetchone() == patience
+    reader.execute("COMMIT")
+    reader.close()
+    for number in range(100):
+        store.set_meta(f"{number}", "y")
+        if store._checkpointer is not None:
+            store._checkpointer.join()
+    assert wal.stat().st_size < 4 * 16 * 4096
+    store.close()
+
+
+def _tables(path):
+    with sqlite3.connect(path) as db:
+        found = db.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+    db.close()
+    return found
+
+
+def test_a_store_of_an_earlier_version_is_brought_up_to_date(house):
+    """It keeps what it has, gets the tables that it lacks, and is then as a new one."""
+    device = house.register("kept")
+    house.hub.twins.patch("kept", "", {"tags": {"a": 1}}, None)
+    house.turns.run()
+    house.hub.close()
+    path = house.hub.store.path
+    new = _tables(path)
+    with sqlite3.connect(path) as db:
+        for table in ("configuration", "assignment"):
+            db.execute(f"DROP TABLE {table}")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    assert _tables(path) != new
+    house.start()
+    assert _tables(path) == new
+    assert house.hub.store.db.execute("PRAGMA user_version").fetchone() == (2,)
+    assert house.hub.identities.get("kept", "") == device
+    put(house, "c", device_content(b=1), "tags.a = 1")
+    assert desired(house, "kept") == {"b": 1}
+
+
+def test_a_store_that_cannot_be_brought_up_to_date_stays_as_it_is(tmp_path):
+    """What goes wrong in the middle is taken back."""
+    path = tmp_path / "hub.db"
+    Store(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE configuration")  # and the other one is there already
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    before = _tables(path)
+    with pytest.raises(EnvironmentProblem, match="assignment already exists"):
+        Store(path)
+    assert _tables(path) == before
