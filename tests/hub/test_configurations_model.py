@@ -34,6 +34,9 @@ TARGETS = [
 
 NUMBER, PRIORITY = st.integers(0, 4), st.integers(0, 3)
 
+first = st.lists(
+    st.tuples(st.sampled_from(CONTENTS), st.sampled_from(TARGETS), PRIORITY), min_size=1, max_size=5
+)
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("put"), NUMBER, st.sampled_from(CONTENTS), st.sampled_from(TARGETS), PRIORITY),
@@ -45,7 +48,8 @@ steps = st.lists(
         st.tuples(st.just("turn")),
         st.tuples(st.just("restart")),
     ),
-    max_size=25,
+    min_size=1,
+    max_size=20,
 )  # fmt: skip
 
 
@@ -109,14 +113,17 @@ def bare(values):
     return {name: value for name, value in made.items() if value != {}}
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
-@given(steps=steps)
-def test_in_the_end(shared, steps):
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(first=first, steps=steps)
+def test_in_the_end(shared, first, steps):
     """Statuses and desired properties are those of the configurations that there are, and of nothing that has been."""
     house = shared
     house.hub.reset()
     for device in DEVICES:
         register(house, device)
+    for number, (content, target, priority) in enumerate(first):
+        take(house, ("put", number, content, target, priority))
+    house.turns.run()
     for step in steps:
         take(house, step)
     house.turns.run()
