@@ -61,7 +61,7 @@ class Rest:
         answer = self._connection.getresponse()
         text = answer.read()
         assert answer.status < 300, text
-        return json.loads(text)
+        return json.loads(text) if text else None
 
     def close(self) -> None:
         """Close the connection."""
@@ -167,12 +167,10 @@ def _methods(hub: HubServer, rest: Rest, setting: Setting, say: Callable[[str], 
     return rows
 
 
-def _twins(hub: HubServer, rest: Rest, setting: Setting, say: Callable[[str], None]) -> list[Row]:
-    from azure.iot.hub import IoTHubRegistryManager
-
-    stored, count = setting.count(10_000, 100), setting.count(2000, 5)
+def store_twins(rest: Rest, count: int) -> None:
+    """Devices `twin-00000` and on, each with tags and eight settings."""
     properties = {"desired": {f"setting{number}": {"value": number, "unit": "m/s"} for number in range(8)}}
-    for first in range(0, stored, _BULK):
+    for first in range(0, count, _BULK):
         entries = [
             {
                 "id": f"twin-{number:05}",
@@ -183,6 +181,13 @@ def _twins(hub: HubServer, rest: Rest, setting: Setting, say: Callable[[str], No
             for number in range(first, first + _BULK)
         ]
         assert rest.call("POST", "/devices", entries)["isSuccessful"]
+
+
+def _twins(hub: HubServer, rest: Rest, setting: Setting, say: Callable[[str], None]) -> list[Row]:
+    from azure.iot.hub import IoTHubRegistryManager
+
+    stored, count = setting.count(10_000, 100), setting.count(2000, 5)
+    store_twins(rest, stored)
     manager = IoTHubRegistryManager.from_connection_string(hub.lab.service_connection_string)
     chance = random.Random(1)
     names = [f"twin-{chance.randrange(stored):05}" for _ in range(count)]
