@@ -23,6 +23,10 @@ ROWS = {
     "edge": ("Through the edge to the hub", "Module to module, p99"),
     "startup": ("Lab.open to the first acknowledged message",),
     "memory": ("Idle", "Each idle TLS connection"),
+    "query": (
+        "Query over 100 twins, one twin by a nested tag, p50",
+        "A configuration for 100 twins, until all is taken back",
+    ),
     "service": ("Direct method, bare HTTPS to azure-iot-device, p50", "Twin read, bare HTTPS, p50"),
 }
 
