@@ -376,6 +376,34 @@ def test_layers_that_together_are_too_large(house, edge, caplog):
     assert statuses(house, edge, AGENT) == {"base": "Applied", "layer0": "Applied", "layer1": "Applied"}
 
 
+def test_one_kind_that_cannot_be_applied(house, edge, caplog):
+    """Is no hindrance to the other in the same twin."""
+    big = {f"k{number}": "x" * TEXT_LIMIT for number in range(6)}
+    put(house, "d", base(m={WHOLE: {"a": 1}}))
+    put(house, "small", module_content(b=1), "FROM devices.modules WHERE moduleId = '$edgeAgent'")
+    put(house, "layer", layer({HUB: {f"{WHOLE}.more": big}, "m": {f"{WHOLE}.x": big}}), priority=1)
+    assert statuses(house, edge, AGENT) == {"d": "Applied", "small": "Applied", "layer": "Applied"}
+    put(house, "other", layer({"m": {f"{WHOLE}.y": big}}), priority=2)
+    assert statuses(house, edge, AGENT) == {
+        "d": "Targeted",
+        "small": "Applied",
+        "layer": "Targeted",
+        "other": "Targeted",
+    }
+    assert "the twin of m: it would come to" in caplog.text
+    delete(house, "other")
+    for name in ("x", "y"):
+        content = module_content(**{name: big})
+        put(house, name, content, "FROM devices.modules WHERE moduleId = '$edgeAgent'", priority=1)
+    deployed = {"d": "Applied", "layer": "Applied"}
+    assert statuses(house, edge, AGENT) == deployed | dict.fromkeys(("small", "x", "y"), "Targeted")
+    assert desired(house, edge, AGENT)["b"] == 1
+    assert desired(house, edge, AGENT)["x"] == big  # as it was
+    assert "the twin of $edgeAgent: it would come to" in caplog.text
+    delete(house, "y")
+    assert statuses(house, edge, AGENT) == deployed | dict.fromkeys(("small", "x"), "Applied")
+
+
 def test_a_store_that_takes_no_write(house, edge, monkeypatch, caplog):
     """Nothing changes and nobody is told; it is tried again, and then all is done."""
     write = house.hub.twins.write

@@ -12,7 +12,8 @@ from query_oracle import holds
 
 from iotedge_lab.errors import ArgumentInvalid, NotImplementedHere
 from iotedge_lab.hub.query.functions import FUNCTIONS
-from iotedge_lab.hub.query.grammar import KEYWORDS, parse_condition
+from iotedge_lab.hub.query.grammar import parse_condition
+from iotedge_lab.hub.query.hints import KEYWORDS
 from iotedge_lab.hub.query.queries import MOST
 from iotedge_lab.hub.query.reader import connect
 from iotedge_lab.hub.query.statement import GroupQuery, compile_query

@@ -24,20 +24,28 @@ from iotedge_lab.errors import (
     ServiceError,
     StoreUnavailable,
 )
-from iotedge_lab.hub.configuration_content import AGENT, MANAGED_BY
-from iotedge_lab.hub.configurations.composing import TARGETED, Composed, configure, deploy, patch_to
+from iotedge_lab.hub.configuration_content import MANAGED_BY
+from iotedge_lab.hub.configurations.assignment import (
+    Assignment,
+    kept_of,
+    unconfigured,
+    undeployed,
+    unless_replaced,
+    wanted_of,
+    write,
+)
+from iotedge_lab.hub.configurations.composing import patch_to
 from iotedge_lab.hub.configurations.content import Kind
 from iotedge_lab.hub.configurations.matcher import Matcher
 from iotedge_lab.hub.identities import EDGE_MODULES
 from iotedge_lab.hub.query.functions import register
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Mapping
 
     from iotedge_lab.clock import Clock
     from iotedge_lab.hub.configurations.book import Configurations
-    from iotedge_lab.hub.configurations.configuration import Configuration
+    from iotedge_lab.hub.configurations.composing import Composed
     from iotedge_lab.hub.identities import Identities, Identity
     from iotedge_lab.hub.store import Store
     from iotedge_lab.hub.twins import Twin, TwinChange, Twins
@@ -48,20 +56,6 @@ _AT_ONCE: Final = 25  # devices of one slice, at most
 _SLICE: Final = 0.003  # s, about which a slice may take
 _PAUSE: Final = 4  # turns of the loop between two slices: a request needs a few
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """What configurations do to a twin: their statuses, and what automatic ones and deployments have set."""
-
-    statuses: Mapping[str, str] = field(default_factory=dict)
-    configured: Composed | None = None
-    deployed: Composed | None = None
-
-    @property
-    def nothing(self) -> bool:
-        """Whether it need not be kept."""
-        return not self.statuses and self.configured is None and self.deployed is None
 
 
 @dataclass(slots=True)
@@ -230,30 +224,17 @@ class Rollout:
             return
         if self._matcher is None:
             self._matcher = Matcher(self._book.all())
-        kept = self._kept(device)
+        kept = kept_of(self._store.db, device)
         matched = self._matcher.device(self._store.db, device)
         modules = self._matcher.of_modules(self._store.db, device)
         if not (kept or matched or modules):
             return
-        wanted = _wanted(identity, matched, modules, kept)
+        wanted = wanted_of(identity, matched, modules, kept)
         if wanted == kept:
             return
         plan = self._plan(device, wanted, kept)
         if plan.assignments:
             self._carry_out(device, plan)
-
-    def _kept(self, device: str) -> dict[str, Assignment]:
-        rows = self._store.db.execute(
-            "SELECT module, statuses, configured, deployed FROM assignment WHERE device = ?", (device,)
-        )
-        return {
-            row[0]: Assignment(
-                {name: one["status"] for name, one in json.loads(row[1]).items()},
-                Composed.from_json(json.loads(row[2])),
-                Composed.from_json(json.loads(row[3])),
-            )
-            for row in rows
-        }
 
     def _plan(self, device: str, wanted: dict[str, Assignment], kept: dict[str, Assignment]) -> _Plan:
         """Work out what to do. A part that cannot be done stays as it is, its configurations Targeted."""
@@ -265,12 +246,12 @@ class Rollout:
             made = self._missing(device, [name for name in after if name and after[name].deployed])
             deployed = self._deploy(device, before, after, made)
         except (ArgumentInvalid, QuotaExceeded) as error:
-            after = _undeployed(before, after)
+            after = undeployed(before, after, self._deployments())
             self._told_why(device, error, before, after)
         else:
             plan.made += made.values()
             plan.changes += deployed.values()
-            before = {module: _unless_replaced(one, deployed.get(module)) for module, one in before.items()}
+            before = {module: unless_replaced(one, deployed.get(module)) for module, one in before.items()}
         latest = {change.twin.module: (change.identity, change.twin) for change in plan.changes}
         for module, one in after.items():
             try:
@@ -278,10 +259,14 @@ class Rollout:
             except (ModuleNotFound, DeviceNotFound):
                 continue
             except ArgumentInvalid as error:
-                after[module] = _unconfigured(before[module], one)
+                after[module] = unconfigured(before[module], one, self._deployments())
                 self._told_why(device, error, before, after)
         plan.assignments = {module: one for module, one in after.items() if one != kept.get(module, nothing)}
         return plan
+
+    def _deployments(self) -> set[str]:
+        """The ids of the configurations that are for edge devices."""
+        return {one.id for one in self._book.all() if one.content.kind is Kind.EDGE}
 
     def _told_why(
         self,
@@ -353,7 +338,12 @@ class Rollout:
             body = {"tags": twin.tags, "properties": {"desired": after.desired}}
         else:
             body = {"properties": {"desired": patch_to(twin.desired.values, before, after)}}
-        change = self._twins.plan(identity, twin, body, whole="tags" in body)
+        try:
+            change = self._twins.plan(identity, twin, body, whole="tags" in body)
+        except ArgumentInvalid as error:
+            raise ArgumentInvalid(
+                f"the twin of {identity.module or 'the device'}: {error.message}"
+            ) from error
         return None if change.twin.desired.values == twin.desired.values else change
 
     def _carry_out(self, device: str, plan: _Plan) -> None:
@@ -363,83 +353,8 @@ class Rollout:
             for change in plan.changes:
                 self._twins.write(db, change)
             for module, one in plan.assignments.items():
-                _write(db, device, module, one)
+                write(db, device, module, one)
         for identity in plan.made:
             self._identities.tell_created(identity)
         for change in plan.changes:
             self._twins.tell(change)
-
-
-# -- what is wanted ------------------------------------------------------------------------------------
-
-
-def _wanted(
-    identity: Identity,
-    matched: list[Configuration],
-    of_modules: Mapping[str, list[Configuration]],
-    kept: Mapping[str, Assignment],
-) -> dict[str, Assignment]:
-    """What a device's twins are to be, by module."""
-    statuses: dict[str, dict[str, str]] = {}
-    configured: dict[str, Composed | None] = {}
-    deployed: dict[str, Composed | None] = {}
-    for module, several in {"": _of(matched, Kind.DEVICE), **of_modules}.items():
-        if several:
-            statuses[module], configured[module] = configure(several)
-    deployments = _of(matched, Kind.EDGE) if identity.iot_edge else []
-    deployment = deploy(deployments)
-    if deployments:
-        statuses[AGENT] = statuses.get(AGENT, {}) | dict(deployment.statuses)
-    if deployment.modules is None:
-        # Without a base nothing changes on the device; what was deployed is known until something takes its place.
-        deployed.update({module: one.deployed for module, one in kept.items()})
-    else:
-        deployed.update(deployment.modules)
-    modules = {**statuses, **configured, **deployed}
-    made = {
-        module: Assignment(statuses.get(module, {}), configured.get(module), deployed.get(module))
-        for module in modules
-    }
-    return {module: one for module, one in made.items() if not one.nothing}
-
-
-def _of(configurations: list[Configuration], kind: Kind) -> list[Configuration]:
-    return [one for one in configurations if one.content.kind is kind]
-
-
-def _unless_replaced(before: Assignment, change: TwinChange | None) -> Assignment:
-    """What automatic configurations have set is gone where a deployment has set the whole."""
-    if change is None or change.operation != "replaceTwin":
-        return before
-    return Assignment(before.statuses, None, before.deployed)
-
-
-def _undeployed(before: Mapping[str, Assignment], after: Mapping[str, Assignment]) -> dict[str, Assignment]:
-    """With the deployments as they were, and none of the new ones applied."""
-    return {
-        module: Assignment(
-            dict.fromkeys(one.statuses, TARGETED) if module == AGENT else one.statuses,
-            one.configured,
-            before[module].deployed,
-        )
-        for module, one in after.items()
-    }
-
-
-def _unconfigured(before: Assignment, after: Assignment) -> Assignment:
-    """With the automatic configurations as they were, and none of the new ones applied."""
-    return Assignment(dict.fromkeys(after.statuses, TARGETED), before.configured, after.deployed)
-
-
-def _write(db: sqlite3.Connection, device: str, module: str, one: Assignment) -> None:
-    if one.nothing:
-        db.execute("DELETE FROM assignment WHERE device = ? AND module = ?", (device, module))
-        return
-    row = (
-        device,
-        module,
-        json.dumps({name: {"status": status} for name, status in one.statuses.items()}),
-        json.dumps(one.configured and one.configured.to_json()),
-        json.dumps(one.deployed and one.deployed.to_json()),
-    )
-    db.execute("INSERT OR REPLACE INTO assignment VALUES (?, ?, ?, ?, ?)", row)
