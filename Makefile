@@ -41,7 +41,7 @@ unit: $(STAMP)    ## The tests of the library
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests
 
 workbooks: $(STAMP)  ## Run the notebooks and compare with their stored outputs
-	@$(BIN)/python -m pytest --timeout=150 --nbval --nbval-current-env \
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --timeout=150 --nbval --nbval-current-env \
 		--nbval-cell-timeout=120 notebooks
 
 soak: $(STAMP)    ## The long runs that `make test` leaves out
