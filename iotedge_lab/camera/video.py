@@ -8,6 +8,7 @@ frame with its time, and goes on to the next file where one is cut short or is n
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import re
@@ -24,7 +25,7 @@ from iotedge_lab.errors import DataError, EnvironmentProblem, UsageError
 if TYPE_CHECKING:
     import os
     import threading
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -36,6 +37,9 @@ FPS: Final = 30.0  # of the files, as the blog's
 RATE: Final = 1.0  # frames a second that come in there
 EVERY: Final = 60.0  # s between two videos there
 LOOK_EVERY: Final = 0.5  # s between two looks into a folder
+
+State = tuple[int, int, int]
+"""Of a file: when it was changed (ns), how long it is, and which it is."""
 
 log = logging.getLogger(__name__)
 
@@ -161,10 +165,11 @@ def _check_written(path: Path, frames: int) -> None:
 
 
 class Recorder:
-    """Writes a video into a folder, again and again; the newest `keep` of them stay.
+    """Writes a video into a folder, again and again; the newest `keep` of them stay, as far as they fit `most_bytes`.
 
     frames: makes the frames anew for each video. The files are called PREFIX-000001, -000002, ... and go on from
-    those that are there. Raises EnvironmentProblem where the folder cannot be made.
+    those that are there, in whatever codec these are. What a recorder that was killed left half written is removed.
+    Raises EnvironmentProblem where the folder cannot be made.
     """
 
     def __init__(
@@ -174,6 +179,7 @@ class Recorder:
         *,
         prefix: str = "video",
         keep: int = 5,
+        most_bytes: float = math.inf,
         rate: float = RATE,
         fps: float = FPS,
         codec_name: str = "mp4v",
@@ -185,35 +191,53 @@ class Recorder:
             raise UsageError(f"A prefix is made of letters, digits, '_', '.' and '-', not {prefix!r}.")
         self.folder = Path(folder)
         self._frames, self._keep, self._rate, self._fps = frames, keep, rate, fps
+        self._most_bytes = most_bytes
         self._codec = codec(codec_name)
-        self._pattern = re.compile(rf"{re.escape(prefix)}-(\d{{6,}}){re.escape(self._codec.suffix)}")
+        suffixes = "|".join(re.escape(each) for each in VIDEO_SUFFIXES)
+        self._pattern = re.compile(rf"{re.escape(prefix)}-(\d{{6,}})(?:{suffixes})")
+        self._half = re.compile(rf"\.{re.escape(prefix)}-\d{{6,}}\.part(?:{suffixes})")
         self._prefix = prefix
         self._clock = clock or SystemClock()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            for each in self.folder.iterdir():
+                if self._half.fullmatch(each.name):
+                    each.unlink(missing_ok=True)
         except OSError as error:
             raise EnvironmentProblem(
-                f"The videos' folder {self.folder} cannot be made: {error.strerror}. Name another one."
+                f"The videos' folder {self.folder} cannot be used: {error.strerror}. Name another one."
             ) from error
 
     def _mine(self) -> list[tuple[int, Path]]:
         """The videos of this name, by number."""
-        found = []
-        for each in self.folder.iterdir():
-            match = self._pattern.fullmatch(each.name)
-            if match:
-                found.append((int(match.group(1)), each))
-        return sorted(found)
+        try:
+            listed = list(self.folder.iterdir())
+        except OSError:  # gone meanwhile: `write_video` says what to do
+            return []
+        return sorted(
+            (int(found[1]), each) for each in listed if (found := self._pattern.fullmatch(each.name))
+        )
+
+    def next_number(self) -> int:
+        """The number of the next video."""
+        mine = self._mine()
+        return mine[-1][0] + 1 if mine else 1
 
     def record(self) -> VideoFile:
         """One more video. Raises as `write_video` does."""
-        before = self._mine()
-        number = before[-1][0] + 1 if before else 1
-        path = self.folder / f"{self._prefix}-{number:06d}{self._codec.suffix}"
+        path = self.folder / f"{self._prefix}-{self.next_number():06d}{self._codec.suffix}"
         video = write_video(self._frames(), path, rate=self._rate, fps=self._fps, codec_name=self._codec.name)
-        for _, old in before[: len(before) + 1 - self._keep]:
-            old.unlink(missing_ok=True)
+        self.trim()
         return video
+
+    def trim(self) -> None:
+        """Remove what is too much, the oldest first; the newest one always stays."""
+        room = self._most_bytes
+        for place, (_, path) in enumerate(reversed(self._mine())):
+            with contextlib.suppress(OSError):  # gone meanwhile, or not ours to remove: nothing to be done
+                room -= path.stat().st_size
+                if place >= self._keep or (place > 0 and room < 0):
+                    path.unlink()
 
     def run(
         self, stop: threading.Event, every: float = EVERY, told: Callable[[VideoFile], None] = lambda _: None
@@ -293,8 +317,24 @@ class FolderReader:
         self.folder = Path(folder)
         self.problems = 0
         self._told = told
-        self._done: dict[str, tuple[int, int, int]] = {}
-        self._waiting: dict[str, tuple[int, int, int]] = {}
+        self._done: dict[str, State] = {}
+        self._waiting: dict[str, State] = {}
+
+    @property
+    def done(self) -> dict[str, State]:
+        """The files that were read, or have begun to be, by name, each with the state that it was in."""
+        return dict(self._done)
+
+    def remember(self, done: Mapping[str, State]) -> None:
+        """These were read before, as `done` told it then."""
+        self._done.update(done)
+
+    def forget(self, name: str | None = None) -> None:
+        """Read that file again, or all of them."""
+        if name is None:
+            self._done.clear()
+        else:
+            self._done.pop(name, None)
 
     def poll(self) -> Iterator[VideoFrame]:
         """The frames of all that is new now. A folder that is not there (yet) has nothing new."""
@@ -326,7 +366,7 @@ class FolderReader:
                     return
             stop.wait(look_every)
 
-    def _new(self) -> list[tuple[Path, tuple[int, int, int]]]:
+    def _new(self) -> list[tuple[Path, State]]:
         """Files that have not been read in the state that they are in, the oldest first."""
         found = []
         there = set()
