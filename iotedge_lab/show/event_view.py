@@ -1,0 +1,179 @@
+"""What the live views have in common: a widget, and a thread that takes events from a queue and redraws.
+
+    view = live.watch(arrived)      # a queue.Queue into which a consumer puts events
+    view                            # the widget
+    view.panel()                    # its plain-call twin: what it shows now, as a picture that stays
+    view.stop()
+
+The thread redraws a few times a second at the most. It prints nothing: what it cannot read it counts. Only one view of
+a name watches at a time: running its cell again stops the one before. It ends by `stop`, by its button, and with the
+kernel.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, Self, TypeVar
+
+from iotedge_lab.cli.event_text import ShownEvent
+from iotedge_lab.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from azure.eventhub import EventData
+
+    Events = queue.Queue[EventData]
+
+EVERY: Final = 0.25
+"""Seconds between two drawings, at least."""
+
+_PATIENCE: Final = 0.1  # s until a view sees that it was stopped
+_TEXT_MIME: Final = "text/plain"
+
+Item = TypeVar("Item")
+
+
+class Drawn(Protocol):
+    """A picture with alt text, as HTML."""
+
+    def _repr_html_(self) -> str: ...
+
+
+class EventView(ABC, Generic[Item]):
+    """A view onto a queue of events. `shown` counts what was shown, `unread` events that are nothing of the kind.
+
+    A kind of view says what it shows: `noun` (such as "rows"), `kept` (how many of them), `_read` and `_draw_items`.
+    """
+
+    noun: ClassVar[str]
+    kept: ClassVar[int]
+    css: ClassVar[str]
+
+    _watching: ClassVar[dict[str, EventView[Any]]] = {}
+
+    def __init__(self, events: Events, *, sender: str = "", name: str = "live", every: float = EVERY) -> None:
+        """`sender`: show this device's or module's alone. `every`: seconds between two drawings."""
+        import ipywidgets  # type: ignore[import-untyped] # it has no types
+
+        self.shown = 0
+        self.unread = 0
+        self._events = events
+        self._sender = sender
+        self._name = name
+        self._every = every
+        self._items: deque[Item] = deque(maxlen=self.kept)
+        self._news = threading.Condition()
+        self._stopping = threading.Event()
+        self._picture = ipywidgets.HTML(f"<p>waiting for the first of the {self.noun}</p>")
+        self._words = ipywidgets.Label("")
+        self._button = ipywidgets.Button(description="Stop", tooltip="Stop watching; the car drives on")
+        self._button.on_click(lambda _: self._stopping.set())
+        self._box = ipywidgets.VBox([self._picture, ipywidgets.HBox([self._button, self._words])])
+        self._box.add_class(self.css)
+        self._thread = threading.Thread(target=self._watch, name=f"live view {name}", daemon=True)
+
+    @abstractmethod
+    def _read(self, event: ShownEvent) -> Item | None:
+        """What an event is to the view; None if it is none of its own. Raises `DataError` if it cannot be read."""
+
+    @abstractmethod
+    def _draw_items(self, items: Sequence[Item]) -> Drawn:
+        """The picture of what was kept. Raises `DataError` if there is nothing."""
+
+    def start(self) -> Self:
+        """Watch; the view of the same name that does so already is stopped."""
+        before = self._watching.pop(self._name, None)
+        if before is not None:
+            before.stop()
+        self._watching[self._name] = self
+        self._thread.start()
+        return self
+
+    @property
+    def watching(self) -> bool:
+        """Whether it watches."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Stop watching, and wait until its thread has ended. Again does nothing."""
+        self._stopping.set()
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+        if self._watching.get(self._name) is self:
+            del self._watching[self._name]
+
+    def wait_for(self, count: int, *, timeout: float = 60.0) -> int:
+        """Wait until so many were shown; how many it were. Raises `UsageError` where they do not come."""
+        with self._news:
+            if not self._news.wait_for(lambda: self.shown >= count or not self.watching, timeout) or (
+                self.shown < count
+            ):
+                raise UsageError(
+                    f"{self.shown} of {count} {self.noun} were shown in {timeout:g} s; does the car send, and is "
+                    "edge.status() connected? A view that was stopped shows nothing more."
+                )
+            return self.shown
+
+    def _now(self) -> list[Item]:
+        with self._news:
+            return list(self._items)
+
+    # -- its thread ----------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        drawn = -self._every
+        fresh = False
+        while not self._stopping.is_set():
+            try:
+                event = self._events.get(timeout=_PATIENCE)
+            except queue.Empty:
+                pass
+            else:
+                fresh = self._take(event) or fresh
+            if fresh and time.monotonic() - drawn >= self._every:
+                self._draw()
+                drawn, fresh = time.monotonic(), False
+        if fresh:
+            self._draw()
+        self._button.disabled = True
+        self._words.value += " Stopped."
+        with self._news:
+            self._news.notify_all()
+
+    def _take(self, event: EventData) -> bool:
+        """Keep what an event is; whether it was one to show."""
+        seen = ShownEvent.of("", event)
+        if self._sender and seen.sender != self._sender:
+            return False
+        try:
+            item = self._read(seen)
+        except DataError:
+            self.unread += 1
+            return False
+        if item is None:
+            return False
+        with self._news:
+            self._items.append(item)
+            self.shown += 1
+            self._news.notify_all()
+        return True
+
+    def _draw(self) -> None:
+        self._picture.value = self._draw_items(self._now())._repr_html_()
+        self._words.value = f"{self.shown} {self.noun} from {self._sender or 'everybody'}."
+
+    # -- shown ---------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._sender or 'everybody'})"
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        """The widget; where there is none, its name, which is the same at each run."""
+        found = self._box._repr_mimebundle_(**options)
+        bundle = found[0] if isinstance(found, tuple) else found
+        return {**(bundle or {}), _TEXT_MIME: repr(self)}
