@@ -1,0 +1,103 @@
+"""MLflow's client, loaded where it is first needed, kept silent and off the network.
+
+MLflow 3.17 reports its use to its makers, unless a variable forbids it before it is loaded; it prints a line with
+pictures at the end of a run on a server; and it uses an option that SQLAlchemy 2.1 deprecates. Here it does none of
+that.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import warnings
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from iotedge_lab.errors import EnvironmentProblem, LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SETTINGS: Final = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+_SERVER_SETTINGS: Final = {
+    # A server that does not answer is told of in seconds; MLflow's own seven tries take minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+_loading = threading.Lock()
+
+
+class RegistryProblem(LabError):
+    """MLflow refused something, or its server does not answer; the message carries its words."""
+
+
+def module(name: str) -> Any:
+    """MLflow's module `name`. Raises `EnvironmentProblem` that says which packages bring it."""
+    with _loading:
+        for variable, value in (_SETTINGS | _SERVER_SETTINGS).items():
+            os.environ.setdefault(variable, value)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return import_module(name)
+        except ImportError as error:
+            raise EnvironmentProblem(
+                f"The registry needs MLflow, and {name} cannot be imported ({error}): pip install mlflow-skinny "
+                "sqlalchemy alembic sqlparse; the extra 'registry' has all of it."
+            ) from error
+
+
+def connect(uri: str) -> Any:
+    """An MlflowClient for tracking and registry at `uri` (sqlite:///..., http://...).
+
+    Makes a database that is not there. Raises `RegistryProblem` where it cannot be opened.
+    """
+    client = module("mlflow.tracking").MlflowClient
+    with _loading, warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # the deprecated option is used as the store's tables are first loaded
+        try:
+            return client(tracking_uri=uri, registry_uri=uri)
+        except Exception as error:
+            # SQLAlchemy's, alembic's and MLflow's errors share no class.
+            raise RegistryProblem(
+                f"The registry at {shown(uri)} cannot be opened: {_first_line(error)}. Is it a database of MLflow "
+                f"3.17, or of an older one? A damaged file may be moved away; a new one is made."
+            ) from error
+
+
+@contextmanager
+def speaking(doing: str, uri: str) -> Iterator[None]:
+    """Turn MLflow's errors into ours; `doing` completes "The registry cannot ..."."""
+    failures = (module("mlflow.exceptions").MlflowException, OSError)
+    try:
+        yield
+    except LabError:
+        raise
+    except failures as error:
+        remedy = "Is the server up?" if uri.startswith("http") else "Is the disk full, or the file locked?"
+        raise RegistryProblem(
+            f"The registry at {shown(uri)} cannot {doing}: {_first_line(error)} {remedy}"
+        ) from (None if "@" in uri else error)  # MLflow's own words have the password in them
+
+
+def missing(error: BaseException) -> bool:
+    """Whether MLflow says that there is no such thing."""
+    return getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+def shown(uri: str) -> str:
+    """The address without a user's name and password in it."""
+    scheme, mark, rest = uri.partition("://")
+    return scheme + mark + rest.rpartition("@")[2] if mark else uri
+
+
+def _first_line(error: BaseException) -> str:
+    lines = re.sub(r"//[^/@\s]+@", "//", str(error)).strip().splitlines()
+    return f"{lines[0][:300] if lines else type(error).__name__}."
