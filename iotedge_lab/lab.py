@@ -26,6 +26,7 @@ from iotedge_lab.rest import RestClient, RestError, quote
 from iotedge_lab.serve.addresses import is_loopback
 from iotedge_lab.serve.claims import release
 from iotedge_lab.wire.connection_string import ConnectionString
+from iotedge_lab.wire.storage.account import StorageAccount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +38,7 @@ TAG = "iotedgeLab"
 AZURE_NAME = f"{HUB_NAME}.azure-devices.net"
 SERVICE_VARIABLE = "IOTHUB_CONNECTION_STRING"
 EVENTS_VARIABLE = "EVENTHUB_CONNECTION_STRING"
+STORAGE_VARIABLE = "AZURE_STORAGE_CONNECTION_STRING"
 #: How long to wait, time after time, before a call that was throttled is made again; a minute in all.
 _WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 #: Set in each session of a BinderHub: by itself, and by Kubernetes for its service of that name.
@@ -125,6 +127,27 @@ class Lab:
     def events_name(self) -> str:
         """The name of the built-in endpoint: `eventhub_name=` of azure.eventhub."""
         return ConnectionString.parse(self.events_connection_string).entity_path or EVENTS_NAME
+
+    @property
+    def storage_connection_string(self) -> str:
+        """For azure.storage.blob: the lab's own storage account, or on Azure the one of the environment.
+
+        The containers `uploads` (devices' files) and `models` are there. The server starts when it is first used.
+        """
+        if self._told is not None:
+            if not self._told.storage:
+                raise HubNotRunning(
+                    "the hub has no port for storage: it runs since before the lab had one, or none was free. "
+                    "Restart it: 'iotedge-lab down', 'iotedge-lab up'."
+                )
+            return self._told.storage
+        found = os.environ.get(STORAGE_VARIABLE)
+        if not found:
+            raise ConnectionStringError(
+                f"set {STORAGE_VARIABLE} to a connection string of the storage account that belongs to the hub "
+                "(portal: storage account, Access keys)."
+            )
+        return StorageAccount.parse(found).format()
 
     @property
     def client_options(self) -> dict[str, Any]:
@@ -219,7 +242,11 @@ class Lab:
         if self._events:
             named[EVENTS_VARIABLE] = self._events
         if self._told is None:
+            if os.environ.get(STORAGE_VARIABLE):
+                named[STORAGE_VARIABLE] = os.environ[STORAGE_VARIABLE]
             return named
+        if self._told.storage:
+            named[STORAGE_VARIABLE] = self._told.storage
         bundle = str(self.ca_file)
         named |= {
             "SSL_CERT_FILE": bundle,
@@ -355,6 +382,8 @@ class Lab:
             rows["devices connect to"] = f"MQTT {told.mqtt_port}, TLS"
             rows["services connect to"] = f"HTTPS {told.https_port}, AMQP {told.amqp_port}"
             rows["built-in endpoint"] = f"{EVENTS_NAME}, AMQP {told.plain_amqp_port} (plain, loopback only)"
+            if told.storage:
+                rows["storage"] = StorageAccount.parse(told.storage).endpoint
         cells = "".join(
             f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{escape(text)}</td></tr>'
             for name, text in rows.items()

@@ -12,6 +12,7 @@ import logging
 import os
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from iotedge_lab import __version__
 from iotedge_lab.errors import EnvironmentProblem, LabError
@@ -22,6 +23,7 @@ from iotedge_lab.hub.hub import Hub, HubSettings
 from iotedge_lab.hub.mqtt_front import MqttFront
 from iotedge_lab.hub.names import AMQP_PORT, HUB_NAME, PLAIN_AMQP_PORT
 from iotedge_lab.hub.state import HubFile, StateFolder
+from iotedge_lab.serve.activation import Activation, bind_kept
 from iotedge_lab.serve.addresses import listen
 from iotedge_lab.serve.certificates import Authority
 from iotedge_lab.serve.claims import bind, claim, release
@@ -30,6 +32,9 @@ from iotedge_lab.serve.daemon import keep_errors, logging_to, run_loop, stop_eve
 from iotedge_lab.serve.listener import Listener
 from iotedge_lab.serve.proxy import ConnectProxy, Route
 from iotedge_lab.serve.sniffing import Handlers
+from iotedge_lab.serve.storage import HOST, StorageFolder
+from iotedge_lab.serve.storage import PORTS as STORAGE_PORTS
+from iotedge_lab.wire.storage.account import StorageAccount
 
 if TYPE_CHECKING:
     import socket
@@ -117,6 +122,7 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
         held.pop_all()  # from here on the listener owns the sockets, and the hub is closed below
         await listener.start(sockets)
         proxy = ConnectProxy(_routes(host), upstream=os.environ.get("HTTPS_PROXY"))
+        storage = await _storage(folder, before, clock)
         try:
             proxy_port = await _start_proxy(proxy, host, before)
             stop, orphaned = stop_events(loop, until_eof=settings.until_eof)
@@ -134,6 +140,7 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
                 started=clock.now(),
                 version=__version__,
                 keys={name: policy.primary_key for name, policy in hub.access.policies.items()},
+                storage=storage[1].format() if storage is not None else "",
             )
             folder.write(told)
             claim(host, folder.hub_file)
@@ -152,6 +159,8 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
             hub.close_connections()
             await listener.close()
             await proxy.close()
+            if storage is not None:
+                await storage[0].close()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(server.close(), _GRACE)
             hub.close()
@@ -193,6 +202,22 @@ async def _start_proxy(proxy: ConnectProxy, host: str, before: HubFile | None) -
         with contextlib.suppress(EnvironmentProblem):
             return await proxy.start(host, before.proxy_port)
     return await proxy.start(host, 0)
+
+
+async def _storage(
+    folder: StateFolder, before: HubFile | None, clock: Clock
+) -> tuple[Activation, StorageAccount] | None:
+    """The storage account's port, watched: the first who connects has its server started (`iotedge_lab.blobs`)."""
+    place = StorageFolder(folder.path)
+    keys = place.keys(clock)
+    kept = urlsplit(StorageAccount.parse(before.storage).endpoint).port if before and before.storage else 0
+    listening = await bind_kept(HOST, kept or 0, STORAGE_PORTS, clock, place.locked)
+    if listening is None:
+        return None
+    command = ("-m", "iotedge_lab.blobs", "--state", str(folder.path))
+    activation = Activation("the storage server", command, listening)
+    activation.start()
+    return activation, keys.at(activation.port)
 
 
 async def _tick(hub: Hub, folder: StateFolder, stop: asyncio.Event) -> None:

@@ -6,6 +6,7 @@ hub.json    0600  how to reach it: address, ports, policies with their keys (`Hu
 hub.db      0600  the store
 hub.log           what it did; rotated
 certificates/     the lab's own authority and the server's certificate
+storage/          blobs, and the keys to them (`serve/storage`)
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """What a running hub writes for those who want to reach it. `keys`: policy name to primary key."""
+    """What a running hub writes for those who want to reach it. `keys`: policy name to primary key.
+
+    `storage`: the connection string of the storage account, '' where it has no port (or the hub is of an older lab).
+    """
 
     hub_id: str
     pid: int
@@ -69,6 +73,7 @@ class HubFile:
     started: float
     version: str
     keys: dict[str, str]
+    storage: str = ""
 
     def __repr__(self) -> str:
         return f"HubFile(hostname={self.hostname!r}, pid={self.pid}, keys=***)"
