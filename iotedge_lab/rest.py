@@ -75,14 +75,20 @@ class RestClient:
         """The rows that a query in IoT Hub's query language finds, `page` at a time. Raises as `call` does."""
         following: str | None = None
         while True:
-            headers = {"x-ms-max-item-count": str(page)}
-            if following:
-                headers["x-ms-continuation"] = following
-            found, answered = self._exchange("POST", "/devices/query", {"query": text}, headers=headers)
-            yield from json.loads(found) if found else ()
-            following = answered.get("x-ms-continuation")
+            rows, following = self.query_page(text, size=page, following=following)
+            yield from rows
             if not following:
                 return
+
+    def query_page(
+        self, text: str, *, size: int = 100, following: str | None = None
+    ) -> tuple[list[Any], str | None]:
+        """One page of what a query finds, and what leads to the next (`following`), or None. Raises as `call` does."""
+        headers = {"x-ms-max-item-count": str(size)}
+        if following:
+            headers["x-ms-continuation"] = following
+        found, answered = self._exchange("POST", "/devices/query", {"query": text}, headers=headers)
+        return json.loads(found) if found else [], answered.get("x-ms-continuation")
 
     def _exchange(
         self,

@@ -72,7 +72,7 @@ ALL = list(commands(main))
 def test_the_commands_are_these():
     """The tree, so that the cases below look at all of it."""
     assert {" ".join(path) for path, _ in ALL} == {
-        "up", "down", "status", "env", "reset", "monitor", "doctor", "lab", "demo", "fleet",
+        "up", "down", "status", "env", "reset", "monitor", "doctor", "lab", "portal", "demo", "fleet",
         "device create", "device list", "device show", "device delete", "device connection-string",
         "consumer-group create", "consumer-group list", "consumer-group delete",
         "edge run", "edge up", "edge start", "edge status", "edge offline", "edge online", "edge logs", "edge stop",

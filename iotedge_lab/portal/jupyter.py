@@ -1,0 +1,33 @@
+"""The portal behind JupyterLab: started by jupyter-server-proxy when its tile is clicked, at `/iotedge-lab/`.
+
+An entry point of the group `jupyter_serverproxy_servers`, so it is there wherever the package is installed, on Binder
+too. JupyterLab itself asks who the person is; the token is between the two servers alone.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+from iotedge_lab.portal.__main__ import TOKEN_VARIABLE
+
+NAME = "iotedge-lab"
+
+
+def setup() -> dict[str, Any]:
+    """What jupyter-server-proxy is to start, and the tile in the launcher."""
+    token = secrets.token_urlsafe(24)
+    return {
+        "command": [sys.executable, "-m", "iotedge_lab.portal", "--port", "{port}"],
+        "environment": {TOKEN_VARIABLE: token},
+        "request_headers_override": {"Authorization": f"Bearer {token}"},
+        "timeout": 30,
+        "new_browser_tab": False,
+        "launcher_entry": {
+            "title": "IoT Edge Lab",
+            "icon_path": str(Path(__file__).with_name("static") / "icon.svg"),
+            "path_info": f"{NAME}/",
+        },
+    }

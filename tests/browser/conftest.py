@@ -1,0 +1,118 @@
+"""A real browser and a real JupyterLab, as `iotedge-lab lab` starts it.
+
+The browser can reach nothing but this machine, so what passes here works offline.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from notebooks.source.make.execute import isolated_lab, start_lab_apart
+from notebooks.source.make.source import NOTEBOOKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser
+
+ROOT = NOTEBOOKS.parent
+ARTIFACTS = ROOT / "artifacts"
+TOKEN = "t0ken"
+
+BROWSERS = ("chromium", "google-chrome", "google-chrome-stable", "chromium-browser")
+CHROMIUM = os.environ.get("IOTEDGE_LAB_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+
+NEEDED = pytest.mark.skipif(
+    CHROMIUM is None,
+    reason=f"there is no {' and no '.join(BROWSERS)}; install one or set IOTEDGE_LAB_CHROMIUM to its path",
+)
+
+
+def lab_command(port: int) -> list[str]:
+    """What `make lab` runs, with a port of the test's and without opening a window."""
+    return [
+        sys.executable,
+        "-m",
+        "iotedge_lab",
+        "lab",
+        "--no-browser",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={TOKEN}",
+        "--LabApp.expose_app_in_browser=True",  # window.jupyterapp, by which the test asks for Run All
+    ]
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    give_up = time.monotonic() + 60
+    while time.monotonic() < give_up:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(f"{url}/api/status?token={TOKEN}", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"JupyterLab did not answer at {url}:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture
+def jupyterlab(tmp_path: Path) -> Iterator[str]:
+    """JupyterLab's address, on a copy of the notebooks: autosave must not touch the committed ones."""
+    root = tmp_path / "copy"
+    shutil.copytree(
+        NOTEBOOKS, root / "notebooks", ignore=shutil.ignore_patterns("source", "conftest.py", ".*")
+    )
+    shutil.copytree(ROOT / "data", root / "data")
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    log = tmp_path / "jupyterlab.log"
+    with isolated_lab(tmp_path) as environment, log.open("wb") as sink:
+        environment |= {
+            "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
+            "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "workspaces"),
+        }
+        # An attendee's kernel does not turn warnings into errors, and neither does this one.
+        environment.pop("PYTHONWARNINGS")
+        start_lab_apart(Path(environment["IOTEDGE_LAB_STATE"]))
+        process = subprocess.Popen(lab_command(port), cwd=root, env=environment, stdout=sink, stderr=sink)
+        try:
+            _wait_until_it_answers(url, process, log)
+            yield url
+        finally:
+            process.send_signal(signal.SIGTERM)  # SIGINT would ask a question
+            process.wait(30)
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    """Headless Chromium that can resolve no host but this machine."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"],
+        )
+        yield chromium
+        chromium.close()

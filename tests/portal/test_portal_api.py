@@ -1,0 +1,253 @@
+"""The portal's calls, over a real hub and an edge device, with a device of the SDK's at the other end."""
+
+import asyncio
+import json
+import threading
+
+import pytest
+from azure.iot.device import IoTHubDeviceClient, Message, MethodResponse
+
+from iotedge_lab.portal.source import MASK, PAGE, deployed
+
+
+@pytest.fixture
+def registered(lab):
+    """A function that registers devices; the hub starts empty."""
+    lab.reset()
+
+    def register(*names, **more):
+        for name in names:
+            lab.rest().call("PUT", f"/devices/{name}", {"deviceId": name, **more})
+
+    return register
+
+
+@pytest.fixture
+def device(lab, registered):
+    """`car`, connected; it answers methods with what they were given, and keeps its messages."""
+    registered("car")
+    client = IoTHubDeviceClient.create_from_connection_string(
+        lab.device_connection_string("car"), server_verification_cert=lab.ca_file.read_text()
+    )
+    client.arrived, client.came = [], threading.Event()
+
+    def on_message(message):
+        client.arrived.append(message)
+        client.came.set()
+
+    client.on_message_received = on_message
+    client.on_method_request_received = lambda call: client.send_method_response(
+        MethodResponse.create_from_method_request(call, 200, {"given": call.payload})
+    )
+    client.connect()
+    yield client
+    client.shutdown()
+
+
+async def read(response, status=200):
+    async with response:
+        assert response.status == status, await response.text()
+        return await response.json()
+
+
+async def test_devices_come_a_page_at_a_time(page, lab, registered):
+    """A hundred and more devices: pages of fifty, each device once; a search finds parts of ids."""
+    registered("edge-1", capabilities={"iotEdge": True})
+    lab.rest().call("POST", "/devices", [{"id": f"d-{n:03}", "importMode": "create"} for n in range(100)])
+    lab.rest().call(
+        "POST", "/devices", [{"id": f"d-{n:03}", "importMode": "create"} for n in range(100, 120)]
+    )
+    found, following = [], ""
+    for _ in range(10):
+        answer = await read(await page.get("/api/devices", params={"next": following}))
+        assert len(answer["items"]) <= PAGE
+        found += [each["deviceId"] for each in answer["items"]]
+        following = answer["next"]
+        if not following:
+            break
+    assert sorted(found) == sorted(["edge-1", *(f"d-{n:03}" for n in range(120))])
+    answer = await read(await page.get("/api/devices", params={"search": "11"}))
+    assert [each["deviceId"] for each in answer["items"]] == ["d-011", *(f"d-{n}" for n in range(110, 120))]
+
+
+@pytest.mark.parametrize("search", ["x' OR deviceId != '", "a b", "x" * 129, "\n", '"'])
+async def test_a_search_is_no_query(page, registered, search):
+    registered("car")
+    answer = await read(await page.get("/api/devices", params={"search": search}), 400)
+    assert "device id" in answer["message"]
+
+
+async def test_a_device_comes_without_its_keys(page, lab, registered):
+    registered("car")
+    lab.rest().call("PUT", "/devices/car/modules/m", {"deviceId": "car", "moduleId": "m"})
+    keys = lab.rest().call("GET", "/devices/car")["authentication"]["symmetricKey"]
+    async with page.get("/api/devices/car") as response:
+        text = await response.text()
+    assert MASK in text
+    assert not any(key in text for key in keys.values())
+    answer = json.loads(text)
+    assert [each["moduleId"] for each in answer["modules"]] == ["m"]
+    assert answer["twin"]["deviceId"] == "car"
+    assert "deployed" not in answer
+
+
+async def test_what_is_missing_is_404_in_the_hubs_words(page, registered):
+    registered()
+    answer = await read(await page.get("/api/devices/nobody"), 404)
+    assert answer["error"] == "DeviceNotFound"
+    await read(await page.post("/api/devices/nobody/messages", json={"text": "x"}), 404)
+
+
+async def test_a_twin_is_changed_and_not_over_another_change(page, registered):
+    registered("car")
+    twin = (await read(await page.get("/api/devices/car")))["twin"]
+    patch = {"tags": {"ring": "canary"}, "properties": {"desired": {"rate": 2, "gone": 1}}}
+    changed = await read(
+        await page.patch("/api/devices/car/twin", json={"patch": patch, "etag": twin["etag"]})
+    )
+    assert changed["tags"] == {"ring": "canary"}
+    assert changed["properties"]["desired"]["rate"] == 2
+    # The page still shows the twin of before: it may not write over what it has not seen.
+    await read(await page.patch("/api/devices/car/twin", json={"patch": patch, "etag": twin["etag"]}), 412)
+    again = {"patch": {"properties": {"desired": {"gone": None}}}, "etag": changed["etag"]}
+    assert (
+        "gone"
+        not in (await read(await page.patch("/api/devices/car/twin", json=again)))["properties"]["desired"]
+    )
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"patch": []}', b'{"patch": {"properties2": {}}}', b"\xff"])
+async def test_a_patch_that_is_none_changes_nothing(page, registered, body):
+    registered("car")
+    answer = await read(await page.patch("/api/devices/car/twin", data=body), 400)
+    assert answer["message"]
+    assert (await read(await page.get("/api/devices/car")))["twin"]["version"] == 2
+
+
+async def test_a_method_is_answered_by_the_device(page, device):
+    call = {"methodName": "status", "payload": {"a": [1, None, "<b>"]}}
+    answer = await read(await page.post("/api/devices/car/method", json=call))
+    assert answer == {"status": 200, "payload": {"given": {"a": [1, None, "<b>"]}}}
+    await read(await page.post("/api/devices/car/method", json={"payload": 1}), 400)
+
+
+async def test_a_method_of_a_device_that_is_not_there_is_404(page, registered):
+    registered("van")
+    answer = await read(await page.post("/api/devices/van/method", json={"methodName": "status"}), 404)
+    assert answer["error"] == "DeviceNotOnline"
+
+
+async def test_a_message_reaches_the_device(page, device):
+    pytest.importorskip("uamqp")
+    body = {"text": "hello <b>", "properties": {"n": "1"}}
+    async with page.post("/api/devices/car/messages", json=body) as response:
+        assert response.status == 204, await response.text()
+    assert await asyncio.to_thread(device.came.wait, 60)
+    (message,) = device.arrived
+    assert message.data == b"hello <b>"
+    assert message.custom_properties == {"n": "1"}
+    await read(await page.post("/api/devices/car/messages", json={"text": 1}), 400)
+
+
+async def test_what_arrives_is_delivered_to_the_page(page, device):
+    """Text as it is, what is no text in base64, properties, who sent it."""
+    sent = Message(b"\xff\x00")
+    sent.custom_properties["level"] = "<script>"
+    async with page.get("/api/events") as response:
+        assert response.content_type == "text/event-stream"
+        await response.content.readline()  # the reader is there
+        await asyncio.to_thread(device.send_message, "first")
+        await asyncio.to_thread(device.send_message, sent)
+        events = []
+        async with asyncio.timeout(60):
+            while len(events) < 2:
+                line = (await response.content.readline()).decode()
+                if line.startswith("data: "):
+                    events += json.loads(line[6:])["events"]
+    first, second = events
+    assert (first["device"], first["body"], first["bytes"]) == ("car", "first", 5)
+    assert (second["body"], second["encoding"], second["properties"]) == (
+        "/wA=",
+        "base64",
+        {"level": "<script>"},
+    )
+
+
+async def test_the_overview_has_the_hubs_numbers(page, registered, lab):
+    registered("car", "van")
+    answer = await read(await page.get("/api/overview"))
+    assert (answer["hostname"], answer["local"], answer["hub"]["devices"]) == (lab.hostname, True, 2)
+    assert answer["edges"] == []
+    assert (await read(await page.post("/api/edges/car/offline"), 400))["message"]
+
+
+async def test_an_edge_device_is_shown_and_cut_off(page, lab, registered):
+    """The table of Azure's portal from $edgeAgent, the runtime's own, its switch and its log."""
+    registered("edge", capabilities={"iotEdge": True})
+    system = {
+        name: {"type": "docker", "status": "running", "restartPolicy": "always", "settings": {"image": name}}
+        for name in ("edgeAgent", "edgeHub")
+    }
+    agent = {"schemaVersion": "1.1", "systemModules": system, "modules": {}}
+    agent["runtime"] = {"type": "docker", "settings": {}}
+    hub = {"schemaVersion": "1.1", "routes": {}, "storeAndForwardConfiguration": {"timeToLiveSecs": 7200}}
+    content = {
+        "modulesContent": {
+            "$edgeAgent": {"properties.desired": agent},
+            "$edgeHub": {"properties.desired": hub},
+        }
+    }
+    lab.rest().call("POST", "/devices/edge/applyConfigurationContent", content)
+    edge = lab.edge("edge")
+    try:
+        await asyncio.to_thread(edge.wait_until, lambda status: status.deployment == 200, "the deployment")
+        (shown,) = await read(await page.get("/api/edges"))
+        assert [row[0] for row in shown["rows"]] == ["$edgeAgent", "$edgeHub"]
+        assert (await read(await page.post("/api/edges/edge/offline")))["online"] is False
+        assert (await read(await page.post("/api/edges/edge/online")))["online"] is True
+        async with page.get("/api/edges/edge/logs/edgeAgent") as response:
+            assert response.status == 200
+        await asyncio.to_thread(edge.wait_until_connected)
+        found = await read(await page.get("/api/devices/edge"))
+        assert {row["name"]: row["specified"] for row in found["deployed"]} == {
+            "$edgeAgent": True,
+            "$edgeHub": True,
+        }
+    finally:
+        edge.stop()
+
+
+async def test_deployments_come_in_the_order_of_their_priority(page, lab, registered):
+    registered()
+    for name, priority in (("low", 1), ("high", 9)):
+        body = {"id": name, "content": {"deviceContent": {"properties.desired.x": {"a": priority}}},
+                "targetCondition": "tags.x='y'", "priority": priority, "schemaVersion": "1.0"}  # fmt: skip
+        lab.rest().call("PUT", f"/configurations/{name}", body)
+    assert [each["id"] for each in await read(await page.get("/api/configurations"))] == ["high", "low"]
+
+
+def test_a_module_that_is_only_reported_stays_in_the_table():
+    """What runs and is wanted no more is shown as not specified, as Azure does."""
+    properties = {
+        "desired": {"modules": {"new": {"settings": {"image": "a"}}}},
+        "reported": {
+            "modules": {"old": {"runtimeStatus": "stopped", "exitCode": 3, "settings": {"image": "b"}}}
+        },
+    }
+    rows = deployed(properties)
+    assert [(r["name"], r["specified"], r["reported"], r["runtimeStatus"], r["exitCode"]) for r in rows] == [
+        ("new", True, False, "", None),
+        ("old", False, True, "stopped", 3),
+    ]
+    assert deployed({}) == []
+
+
+async def test_a_hub_that_is_gone_is_said_and_one_that_is_back_is_found(page, lab, registered):
+    registered("car")
+    lab.crash()
+    try:
+        answer = await read(await page.get("/api/overview"), 503)
+        assert "iotedge-lab up" in answer["message"]
+    finally:
+        lab.start()
+    assert (await read(await page.get("/api/overview")))["hub"]["devices"] == 1
