@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import secrets
-import webbrowser
 from typing import TYPE_CHECKING
 
 import click
@@ -30,6 +27,8 @@ def portal(*, state_dir: Path | None, port: int, no_browser: bool) -> None:
     The link carries a token, new each time: whoever has it may do what the hub's owner may. The page works on the
     local hub, and on the hub on Azure that IOTHUB_CONNECTION_STRING and EVENTHUB_CONNECTION_STRING name.
     """
+    import asyncio
+
     quiet_sdk_logs()
     lab = target_lab(state_dir)
     with contextlib.suppress(KeyboardInterrupt):
@@ -37,6 +36,10 @@ def portal(*, state_dir: Path | None, port: int, no_browser: bool) -> None:
 
 
 async def _serve(lab: Lab, state_dir: Path | None, port: int, *, show: bool) -> None:
+    import asyncio
+    import secrets
+    import webbrowser
+
     from iotedge_lab.portal.server import Portal
     from iotedge_lab.serve.daemon import stop_events
 
