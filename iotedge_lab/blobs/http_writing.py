@@ -1,8 +1,8 @@
 """The REST calls that write a blob.
 
-Put Blob, Put Block, Put Block List, Copy Blob, Set Blob Properties, Set Blob Metadata, Delete Blob (pages of these names
-below learn.microsoft.com, rest/api/storageservices). A body is checked against Content-MD5 before anything of it can be
-seen; conditions and permissions are looked at before the body comes, and again when it is there.
+Put Blob, Put Block, Put Block List, Copy Blob, Set Blob Properties, Set Blob Metadata, Delete Blob: the pages of these
+names below learn.microsoft.com, rest/api/storageservices. A body is checked against Content-MD5 before anything of it
+can be seen; conditions and permissions are looked at before the body comes, and again when it is there.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import pytest
 from hub_clients import RawDevice, some_key
 
 from iotedge_lab.errors import ConnectionStringError, HubNotRunning, UsageError
-from iotedge_lab.lab import EVENTS_VARIABLE, SERVICE_VARIABLE, Lab
+from iotedge_lab.lab import EVENTS_VARIABLE, SERVICE_VARIABLE, STORAGE_VARIABLE, Lab
 from iotedge_lab.rest import RestError
 from iotedge_lab.wire.connection_string import ConnectionString
 
@@ -27,6 +27,7 @@ VARIABLES = (
     "IOTEDGE_LAB_STATE",
     SERVICE_VARIABLE,
     EVENTS_VARIABLE,
+    STORAGE_VARIABLE,
 )
 
 

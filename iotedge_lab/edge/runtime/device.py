@@ -289,8 +289,15 @@ class EdgeDevice:
             generation_id=generation_id,
             gateway=self.gateway.hostname,
             workload_uri=self._workload.socket_uri,
-            more=self.gateway.environment(),
+            more={**self._trust(), **self.gateway.environment()},
         )
+
+    def _trust(self) -> dict[str, str]:
+        """By what modules trust the lab's storage. On a device the system's roots do that for Azure Storage."""
+        if self.settings.ca_file is None:  # a hub on Azure
+            return {}
+        bundle = str(self._authority.bundle_file)
+        return {"SSL_CERT_FILE": bundle, "REQUESTS_CA_BUNDLE": bundle}
 
     # -- what a person asks --------------------------------------------------------------------------------
 
