@@ -1,15 +1,18 @@
 """The engine, the torque converter and the eight-speed gearbox: a wanted force becomes throttle and rpm.
 
 The ratios are those that the recording shows (rpm per mph, gear by gear): a ZF 8HP's, 4.714 down to 0.667,
-times 41.8. Leaves out: turbo lag, temperature, clutch control while parking.
+times 41.8. `SIX_SPEED` is what another car has. Leaves out: turbo lag, temperature, clutch control while parking.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from iotedge_lab.car.units import MPS_PER_MPH
+from iotedge_lab.errors import UsageError
 
 RPM_PER_MPH: Final = (197.0, 131.4, 88.0, 69.7, 53.7, 41.8, 35.1, 27.9)
 """Engine rpm for one mile an hour, first to eighth gear."""
@@ -23,12 +26,36 @@ FULL_TORQUE: Final = (
     (500.0, 130.0), (1000.0, 220.0), (1700.0, 360.0), (4500.0, 370.0), (5800.0, 320.0), (7000.0, 200.0)
 )  # fmt: skip
 
-_RPM_PER_MPS: Final = tuple(each / MPS_PER_MPH for each in RPM_PER_MPH)
-_NEWTON_PER_NM: Final = tuple(each * 2.0 * math.pi / 60.0 for each in _RPM_PER_MPS)
 _SHIFT_TIME: Final = 0.25  # s until the rpm have followed a change of gear
 _HOLD_TIME: Final = 1.3  # s that a gear is kept at least
 _CONVERTER_LOCK: Final = 9.0  # m/s from which the converter no longer slips
 _CONVERTER_RPM: Final = 46.0  # rpm of slip at standstill for each per cent of throttle
+
+
+@dataclass(frozen=True, slots=True)
+class Gearbox:
+    """An automatic gearbox with its axle: the engine's rpm for one mile an hour, gear by gear, falling."""
+
+    name: str
+    rpm_per_mph: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        falling = all(low > high for low, high in pairwise(self.rpm_per_mph))
+        if (
+            not self.rpm_per_mph
+            or not falling
+            or not 5.0 <= self.rpm_per_mph[-1] <= self.rpm_per_mph[0] <= 500.0
+        ):
+            raise UsageError(
+                f"A gearbox has at least one gear, from 500 down to 5 rpm for each mph, each with fewer than the one "
+                f"before: not {self.rpm_per_mph}."
+            )
+
+
+EIGHT_SPEED: Final = Gearbox("eight-speed", RPM_PER_MPH)
+"""The recording's: with it every shipped drive is made."""
+SIX_SPEED: Final = Gearbox("six-speed", (275.3, 154.4, 100.4, 75.4, 57.2, 45.6))
+"""A ZF 6HP's ratios, 4.171 down to 0.691, times 66: a short axle, and fewer gears with wider steps."""
 
 
 def full_torque(rpm: float) -> float:
@@ -56,13 +83,25 @@ def _pedal(share: float) -> float:
 class Powertrain:
     """State of the engine and the gearbox; `step` moves it on.
 
-    `throttle` in per cent, `rpm`, `gear` 1 to 8; `eagerness` from 0 to 1 puts off shifting up, as the box does
+    `throttle` in per cent, `rpm`, `gear` from 1 on; `eagerness` from 0 to 1 puts off shifting up, as the box does
     for a driver in a hurry.
     """
 
-    __slots__ = ("_since_shift", "eagerness", "gear", "rpm", "throttle")
+    __slots__ = (
+        "_newton_per_nm",
+        "_ratios",
+        "_rpm_per_mps",
+        "_since_shift",
+        "eagerness",
+        "gear",
+        "rpm",
+        "throttle",
+    )
 
-    def __init__(self, eagerness: float = 0.5) -> None:
+    def __init__(self, eagerness: float = 0.5, gearbox: Gearbox = EIGHT_SPEED) -> None:
+        self._ratios = gearbox.rpm_per_mph
+        self._rpm_per_mps = tuple(each / MPS_PER_MPH for each in gearbox.rpm_per_mph)
+        self._newton_per_nm = tuple(each * 2.0 * math.pi / 60.0 for each in self._rpm_per_mps)
         self.gear = 1
         self.rpm = IDLE_RPM
         self.throttle = 0.0
@@ -79,7 +118,7 @@ class Powertrain:
         self._since_shift += dt
         self._choose_gear(speed)
         index = self.gear - 1
-        line = speed * _RPM_PER_MPS[index]
+        line = speed * self._rpm_per_mps[index]
         slip_share = max(0.0, 1.0 - speed / _CONVERTER_LOCK)
         # What the throttle gives beyond idling spins the converter up.
         slip = _CONVERTER_RPM * max(0.0, self.throttle - IDLE_THROTTLE) * slip_share
@@ -88,7 +127,7 @@ class Powertrain:
         self.rpm += (target - self.rpm) * dt / (lag + dt)
         # A slipping converter multiplies torque, up to 1.5 times at a standstill.
         boost = 1.0 + 0.5 * max(0.0, 1.0 - line / self.rpm) * slip_share
-        leverage = _NEWTON_PER_NM[index] * EFFICIENCY * boost
+        leverage = self._newton_per_nm[index] * EFFICIENCY * boost
         most = full_torque(self.rpm)
         least = -drag_torque(self.rpm) if line > IDLE_RPM else 0.0
         wanted = force / leverage
@@ -108,14 +147,14 @@ class Powertrain:
         if self._since_shift < _HOLD_TIME:
             return
         index = self.gear - 1
-        line = speed * _RPM_PER_MPS[index]
+        line = speed * self._rpm_per_mps[index]
         up = self._up_rpm(index)
-        if self.gear < GEARS and line > up:
+        if self.gear < len(self._ratios) and line > up:
             self.gear += 1
             self._since_shift = 0.0
         elif self.gear > 1:
             # Below this speed the lower gear would not be left again at once: no hunting.
-            back = self._up_rpm(index - 1) * RPM_PER_MPH[index] / RPM_PER_MPH[index - 1]
+            back = self._up_rpm(index - 1) * self._ratios[index] / self._ratios[index - 1]
             if line < min(0.86 * back, 0.8 * up):
                 self.gear -= 1
                 self._since_shift = 0.0

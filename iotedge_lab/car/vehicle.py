@@ -17,7 +17,7 @@ from typing import Final
 
 from iotedge_lab.car.chance import Chance
 from iotedge_lab.car.driver import LAG, Driver, Plan, make_plan, wish
-from iotedge_lab.car.powertrain import Powertrain
+from iotedge_lab.car.powertrain import EIGHT_SPEED, Gearbox, Powertrain
 from iotedge_lab.car.route import STEP, Kind, Route, make_route
 from iotedge_lab.car.units import G
 from iotedge_lab.errors import UsageError
@@ -40,13 +40,14 @@ class Motion:
 
     acceleration: along the road, m/s2; lateral: v^2 times curvature, m/s2, positive to the left;
     steering: degrees at the steering wheel, positive to the left; throttle: per cent; brake: N at the wheels;
-    gear: 1 to 8; metre: distance along the route, m.
+    gear: from 1 on; metre: distance along the route, m.
     """
 
     seed: int
     route: Route
     driver: Driver
     load: float
+    gearbox: Gearbox = EIGHT_SPEED
     time: list[float] = field(default_factory=list)
     metre: list[float] = field(default_factory=list)
     speed: list[float] = field(default_factory=list)
@@ -72,10 +73,12 @@ def simulate(
     *,
     temper: float | None = None,
     load: float | None = None,
+    gearbox: Gearbox = EIGHT_SPEED,
 ) -> Motion:
     """Drive for `seconds` on a road of that kind; the same arguments give the same digits.
 
     temper: 0 calm to 1 in a hurry; load: kg beyond the driver. Where not given, both come from the seed.
+    gearbox: another car's, such as `powertrain.SIX_SPEED`; road, driver and chance stay those of the seed.
     Raises UsageError for an unknown kind, or for seconds, temper or load that make no sense.
     """
     if not 1.0 <= seconds <= LONGEST:
@@ -90,7 +93,7 @@ def simulate(
     drawn_temper, drawn_load = habits.uniform(), round(habits.gamma(2, 70.0), 0)
     driver = Driver(drawn_temper if temper is None else temper)
     route = make_route(kind, seconds, Chance(seed, 1))
-    motion = Motion(seed, route, driver, min(400.0, drawn_load) if load is None else load)
+    motion = Motion(seed, route, driver, min(400.0, drawn_load) if load is None else load, gearbox)
     _drive(motion, make_plan(route, driver), round(seconds / DT) + 1, Chance(seed, 2))
     return motion
 
@@ -130,7 +133,7 @@ class _Stops:
 def _drive(motion: Motion, plan: Plan, count: int, chance: Chance) -> None:
     """Fill the lists of `motion` with `count` steps."""
     route, driver = motion.route, motion.driver
-    powertrain = Powertrain(driver.temper)
+    powertrain = Powertrain(driver.temper, motion.gearbox)
     stops = _Stops(route)
     tempo = chance.wander(count, 7.0 / DT)
     foot = chance.wander(count, 1.5 / DT)
