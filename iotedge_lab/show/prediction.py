@@ -118,7 +118,7 @@ def over_time(rows: Sequence[Predicted]) -> Chart:
     tops = [max(each.actual, each.predicted, each.high or 0.0) for each in shown]
     first = shown[0].seconds
     found = f"off by {mean:.1f} mph on average"
-    lines = f"Lines: actual and predicted speed over {len(shown)} rows"
+    lines = f"Lines: actual and predicted speed over {len(shown)} row{'s' * (len(shown) > 1)}"
     words = [
         f"{lines}, {first:.0f} to {last.seconds:.0f} seconds into the drive; {found}.",
         f"The last row: predicted {last.predicted:.1f}, actual {last.actual:.1f} mph.",
