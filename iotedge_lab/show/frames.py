@@ -2,7 +2,8 @@
 
     frames.frame(picture.image, "The road ahead, a car in the left lane.")
     frames.frame(picture.image, "What the detector found.", boxes=detector.detect(picture.image))
-    frames.side_by_side(one, another, columns=2)
+    frames.side_by_side(one, another)
+    frames.strip({"by day": one.image, "at dusk": another.image}, "The same street")
 
 Boxes are detections or ground truth; each class has a colour of its own, and its name beside the box. The alt text
 says how many of each there are. A frame is shrunk before it is stored: a notebook is to stay small.
@@ -21,7 +22,7 @@ from iotedge_lab.camera.detector import Detection
 from iotedge_lab.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 480
 """Pixels that a frame is wide, unless told otherwise."""
+
+SMALL: Final = 240
+"""Pixels that each of several frames is wide."""
 
 QUALITY: Final = 78
 """Of the JPEG: 480 x 270 pixels of road come to about 20 KB."""
@@ -145,6 +149,17 @@ def side_by_side(*stills: Still, columns: int = 0) -> Stills:
     if not stills:
         raise UsageError("no frame to show; hand over what frames.frame(...) gave")
     return Stills(stills, columns or len(stills))
+
+
+def strip(images: Mapping[str, Frame], words: str, *, columns: int = 0, width: int = SMALL) -> Stills:
+    """Small frames beside each other, each above its caption; the alt text of each is `words` and the caption.
+
+    Raises `UsageError` as `frame` does, and for no frame at all.
+    """
+    stills = (
+        frame(image, f"{words} {caption}.", caption=caption, width=width) for caption, image in images.items()
+    )
+    return side_by_side(*stills, columns=columns)
 
 
 def _counted(boxes: Sequence[Boxed]) -> str:
