@@ -22,6 +22,7 @@ from iotedge_lab.edges import Edge, forget_all
 from iotedge_lab.errors import ConnectionStringError, HubNotRunning, UsageError
 from iotedge_lab.hub.names import EVENTS_NAME, HUB_NAME
 from iotedge_lab.hub.state import STATE_VARIABLE, HubFile, StateFolder, default_folder
+from iotedge_lab.progress import Progress, read
 from iotedge_lab.rest import RestClient, RestError, quote
 from iotedge_lab.serve.addresses import is_loopback
 from iotedge_lab.serve.claims import release
@@ -282,6 +283,10 @@ class Lab:
         self._local("status()")
         found: dict[str, Any] = self.rest().call("GET", "/lab/status")
         return found
+
+    def progress(self) -> Progress:
+        """Which exercises of the workbooks are solved, as a table; `reset` leaves that alone."""
+        return read(self._state.path)
 
     def create_consumer_group(self, name: str) -> None:
         """Make a consumer group at the built-in endpoint; making it again changes nothing."""
