@@ -202,7 +202,7 @@ class Certificate:
 def read(state: Path) -> Progress:
     """What is noted in a state folder; nothing where nothing is, or where the file is damaged."""
     known = {name for each in SERIES for name in each.exercises}
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         found = json.loads((state / FILE).read_text(encoding="utf-8"))
         return Progress(
             {name: by for name, by in found["solved"].items() if name in known and by in ("you", "solution")}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from iotedge_lab.cli import workspace
 from iotedge_lab.cli.app import state_option
 from iotedge_lab.errors import EnvironmentProblem, UsageError
 
@@ -51,7 +52,7 @@ def lab(ctx: click.Context, state_dir: Path | None, jupyter_args: tuple[str, ...
     environment["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, (before, str(_CONFIG))))
     if state_dir is not None:
         environment["IOTEDGE_LAB_STATE"] = str(opened.state_dir)
-    command = jupyter_command(notebooks, jupyter_args, root=_is_root())
+    command = jupyter_command(notebooks, jupyter_args, root=_is_root(), page=_page(notebooks))
     sys.stdout.flush()
     sys.stderr.flush()
     if sys.platform == "win32":  # exec there returns to the shell while the new program still runs
@@ -59,12 +60,27 @@ def lab(ctx: click.Context, state_dir: Path | None, jupyter_args: tuple[str, ...
     os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
 
 
-def jupyter_command(notebooks: Path, arguments: tuple[str, ...], *, root: bool) -> list[str]:
-    """The command line: the person's arguments come last, so that they win."""
+def jupyter_command(
+    notebooks: Path, arguments: tuple[str, ...], *, root: bool, page: str | None = None
+) -> list[str]:
+    """The command line: the person's arguments come last, so that they win. `page`: the first to be shown."""
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={notebooks}"]
+    if page is not None:
+        command.append(f"--LabApp.default_url={page}")
     if root and "--allow-root" not in arguments:
         command.append("--allow-root")  # JupyterLab refuses root without it: containers, CI
     return [*command, *arguments]
+
+
+def _page(notebooks: Path) -> str | None:
+    """The workspace with the first notebook and the portal side by side, where both are there to be shown."""
+    if find_spec("jupyter_server_proxy") is None or not (notebooks / workspace.FIRST).exists():
+        return None
+    try:
+        return workspace.offer("")
+    except OSError as error:
+        click.echo(f"note: JupyterLab opens without its workspace: {error}", err=True)
+        return None
 
 
 def find_notebooks(here: Path) -> Path:

@@ -175,3 +175,20 @@ def test_jupyterlab_has_a_tile_for_it_and_serves_it(jupyterlab: str, browser: Br
     inside.get_by_text("local hub").wait_for(timeout=PATIENCE)
     page.screenshot(path=ARTIFACTS / "portal-in-jupyterlab.png")
     assert not any("token" in frame.url for frame in page.frames)
+
+
+def test_make_lab_opens_the_first_notebook_beside_the_portal(jupyterlab: str, browser: Browser) -> None:
+    """The address that `iotedge-lab lab` opens: 00 on the left with a kernel, the portal on the right."""
+    page = browser.new_page(viewport={"width": 1600, "height": 900})
+    page.goto(f"{jupyterlab}/?token={TOKEN}")
+    page.get_by_role("heading", name="00 Start here").first.wait_for(timeout=PATIENCE)
+    inside = page.frame_locator("iframe[src*='iotedge-lab']")
+    inside.get_by_role("heading", name="Overview").wait_for(timeout=PATIENCE)
+    page.wait_for_function("() => window.jupyterapp")
+    page.evaluate("() => jupyterapp.restored")
+    left = page.get_by_role("heading", name="00 Start here").first.bounding_box()
+    right = page.locator("iframe[src*='iotedge-lab']").bounding_box()
+    assert left is not None
+    assert right is not None
+    assert left["x"] < right["x"]
+    page.screenshot(path=ARTIFACTS / "lab-opened.png")

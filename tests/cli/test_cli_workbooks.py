@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from iotedge_lab.cli import workbooks
+from iotedge_lab.cli import workbooks, workspace
 from iotedge_lab.errors import UsageError
 
 
@@ -15,7 +15,7 @@ from iotedge_lab.errors import UsageError
 def repository(tmp_path):
     """A folder with workbooks."""
     (tmp_path / "clone" / "notebooks").mkdir(parents=True)
-    (tmp_path / "clone" / "notebooks" / "00_check.ipynb").write_text("{}")
+    (tmp_path / "clone" / "notebooks" / "00_start_here.ipynb").write_text("{}")
     return tmp_path / "clone"
 
 
@@ -30,12 +30,17 @@ def test_it_becomes_jupyterlab(hub, state, cli, repository, monkeypatch):
     monkeypatch.setattr(workbooks, "find_spec", lambda _name: object())
     monkeypatch.setattr(workbooks, "_is_root", lambda: False)
     monkeypatch.setenv("JUPYTER_CONFIG_PATH", "/mine")
+    monkeypatch.setenv("JUPYTERLAB_WORKSPACES_DIR", str(repository / "workspaces"))
     monkeypatch.chdir(repository)
     result = cli("lab", *state, "--no-browser", "--port", "9999")
     assert result.exit_code == 0, result.output
     assert became["path"] == sys.executable
     root = f"--ServerApp.root_dir={repository / 'notebooks'}"
-    assert became["command"] == [sys.executable, "-m", "jupyterlab", root, "--no-browser", "--port", "9999"]
+    page = f"--LabApp.default_url={workspace.PAGE}"
+    assert became["command"] == [
+        *(sys.executable, "-m", "jupyterlab", root, page),
+        *("--no-browser", "--port", "9999"),
+    ]
     assert hub.env().items() <= became["environment"].items()
     assert became["environment"]["IOTEDGE_LAB_STATE"] == str(hub.state_dir)
     mine, ours = became["environment"]["JUPYTER_CONFIG_PATH"].split(os.pathsep)
@@ -76,3 +81,31 @@ def test_without_jupyterlab_it_says_how_to_get_it(cli, repository, monkeypatch, 
     assert result.exit_code == 1
     assert "pip install 'iotedge-lab[workbook]'" in result.stderr
     assert json.loads(cli("status", "--json").stdout)["running"] is False
+
+
+def test_the_workspace_is_offered_once_and_then_left_to_its_owner(tmp_path):
+    """A first notebook and the portal side by side; what a person changes stays; a broken one is made anew."""
+    assert workspace.offer("notebooks", tmp_path) == "/lab/workspaces/iotedge-lab"
+    (file,) = tmp_path.iterdir()
+    made = json.loads(file.read_text())
+    opened, portal = (area["widgets"][0] for area in _dock(made)["children"])
+    assert made["data"][opened]["data"]["path"] == "notebooks/00_start_here.ipynb"
+    assert made["data"][portal]["data"]["url"] == "/iotedge-lab/"
+    _dock(made)["sizes"] = [0.5, 0.5]
+    file.write_text(json.dumps(made))
+    workspace.offer("notebooks", tmp_path)
+    assert _dock(json.loads(file.read_text()))["sizes"] == [0.5, 0.5]
+    file.write_text("{")
+    workspace.offer("", tmp_path)
+    assert "notebook:00_start_here.ipynb" in json.loads(file.read_text())["data"]
+
+
+def _dock(made):
+    return made["data"]["layout-restorer:data"]["main"]["dock"]
+
+
+def test_a_folder_of_workspaces_that_cannot_be_written_is_only_said(repository, monkeypatch, capsys):
+    monkeypatch.setenv("JUPYTERLAB_WORKSPACES_DIR", str(repository / "file" / "below"))
+    (repository / "file").write_text("")
+    assert workbooks._page(repository / "notebooks") is None
+    assert "without its workspace" in capsys.readouterr().err
