@@ -69,6 +69,11 @@ class Box:
         return round(self.left), round(self.top), round(self.right), round(self.bottom)
 
 
+def scaled(box: Box, scale: float) -> Box:
+    """The box in a picture that is so many times as large."""
+    return Box(box.left * scale, box.top * scale, box.right * scale, box.bottom * scale)
+
+
 def anchors() -> NDArray[np.float32]:
     """The 1,917 anchors, rows of centre y, centre x, height, width, as shares of the picture."""
     steps = len(LAYERS)

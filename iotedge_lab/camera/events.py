@@ -16,7 +16,7 @@ from iotedge_lab.camera.boxes import Box
 from iotedge_lab.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from iotedge_lab.camera.detector import Detection
 
@@ -47,8 +47,10 @@ class Event:
     """in which it was seen, those included in which nothing moved"""
     picture: Any = None
     """what `update` was given with that frame"""
-    large: tuple[Box, Any] | None = None
-    """the sighting nearest to the camera: its box, and what `update` was given with it"""
+    large: Any = None
+    """its own picture where it was largest, if `update` was told how to cut it out"""
+    area: float = 0.0
+    """of its largest box"""
 
     @property
     def seconds(self) -> float:
@@ -100,8 +102,17 @@ class Events:
         """Those that are sure and not over."""
         return [each.event for each in self._tracks if each.confirmed]
 
-    def update(self, seconds: float, detections: Iterable[Detection], picture: Any = None) -> News:
-        """A frame that was looked at. `picture` is kept with the event whose best frame this is."""
+    def update(
+        self,
+        seconds: float,
+        detections: Iterable[Detection],
+        picture: Any = None,
+        cut: Callable[[Box], Any] = lambda _: None,
+    ) -> News:
+        """A frame that was looked at. `picture` is kept with the event whose best frame this is.
+
+        `cut` gives a thing's own picture, which is kept of the frame in which the thing is largest.
+        """
         self._looked = seconds
         free = merged(detections)
         pairs = []
@@ -118,10 +129,10 @@ class Events:
             if number not in taken and place not in used:
                 taken.add(number)
                 used.add(place)
-                self._see(self._tracks[number], free[place], seconds, picture)
+                self._see(self._tracks[number], free[place], seconds, picture, cut)
         for place, detection in enumerate(free):
             if place not in used:
-                self._begin(detection, seconds, picture)
+                self._begin(detection, seconds, picture, cut)
         return self._news(seconds)
 
     def hold(self, seconds: float) -> News:
@@ -140,11 +151,11 @@ class Events:
         self._tracks, self._count = [], 0
         return News(ended=ended)
 
-    def _begin(self, detection: Detection, seconds: float, picture: Any) -> None:
+    def _begin(self, detection: Detection, seconds: float, picture: Any, cut: Callable[[Box], Any]) -> None:
         self._count += 1
         event = Event(
             self._count, detection.label, detection.score, detection.box, seconds, seconds, seconds,
-            picture=picture, large=(detection.box, picture),
+            picture=picture, large=cut(detection.box), area=detection.box.area,
         )  # fmt: skip
         family = FAMILIES.get(detection.label, detection.label)
         self._tracks.append(
@@ -152,7 +163,9 @@ class Events:
         )
 
     @staticmethod
-    def _see(track: _Track, detection: Detection, seconds: float, picture: Any) -> None:
+    def _see(
+        track: _Track, detection: Detection, seconds: float, picture: Any, cut: Callable[[Box], Any]
+    ) -> None:
         event, after = track.event, seconds - track.seen
         if after > 0.0:
             moved = zip(_edges(detection.box), _edges(track.box), track.speed, strict=True)
@@ -172,8 +185,8 @@ class Events:
                 seconds,
                 picture,
             )
-        if event.large is None or detection.box.area > event.large[0].area:
-            event.large = (detection.box, picture)
+        if detection.box.area > event.area:
+            event.area, event.large = detection.box.area, cut(detection.box)
 
     def _news(self, seconds: float) -> News:
         news = News()

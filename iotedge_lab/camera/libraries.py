@@ -7,7 +7,14 @@ from typing import Any
 
 from iotedge_lab.errors import EnvironmentProblem
 
-_PACKAGES = {"cv2": "opencv-python-headless", "onnxruntime": "onnxruntime", "av": "av"}
+_PACKAGES = {
+    "cv2": "opencv-python-headless",
+    "onnxruntime": "onnxruntime",
+    "av": "av",
+    "rapidocr": "rapidocr",
+}
+
+_EXTRAS = {"av": "", "rapidocr": "; the extra 'plates' has all that reading plates needs"}
 
 
 def library(name: str) -> Any:
@@ -16,7 +23,7 @@ def library(name: str) -> Any:
         return import_module(name)
     except ImportError as error:
         package = _PACKAGES.get(name, name)
-        extra = "" if name == "av" else "; the extra 'camera' has all that the camera needs"
+        extra = _EXTRAS.get(name, "; the extra 'camera' has all that the camera needs")
         raise EnvironmentProblem(
             f"The camera needs {package} here, and it cannot be imported ({error}): pip install {package}{extra}."
         ) from error

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from iotedge_lab.camera.detector import Detection
@@ -79,6 +80,8 @@ class Picture:
 
     image: Frame
     scale: float
+    found: Sequence[Detection]
+    """all that was found in it"""
 
 
 class Looker:
@@ -102,6 +105,8 @@ class Looker:
     ) -> None:
         self.detector = detector
         self.keep_up = keep_up
+        self.cut_out = False
+        """whether each event keeps the picture of its thing where it was largest"""
         self.counts = Counts()
         self._motion = Motion(motion)
         self._events = Events(gap, least_frames)
@@ -154,7 +159,12 @@ class Looker:
         after_detector = self._clock()
         if moved:
             spent["detector"] = after_detector - after_motion
-            news = self._events.update(frame.seconds, found, _picture(frame.image) if found else None)
+            picture = _picture(frame.image, found) if found else None
+            news = (
+                self._events.update(frame.seconds, found, picture, partial(_cut, frame.image))
+                if self.cut_out
+                else self._events.update(frame.seconds, found, picture)
+            )
         elif self.detector is None:  # what does not move is not there, as far as motion can tell
             news = self._events.update(frame.seconds, [])
         else:
@@ -187,11 +197,16 @@ class Looker:
         return left <= across <= right and top <= down <= bottom
 
 
-def _picture(image: Frame) -> Picture:
+def _picture(image: Frame, found: Sequence[Detection]) -> Picture:
     width = image.shape[1]
     if width <= WIDEST:
-        return Picture(image, 1.0)
+        return Picture(image, 1.0, found)
     cv2 = library("cv2")
     scale = WIDEST / width
     size = (WIDEST, max(1, round(image.shape[0] * scale)))
-    return Picture(cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale)
+    return Picture(cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale, found)
+
+
+def _cut(image: Frame, box: Box) -> Frame:
+    left, top, right, bottom = box.rounded()
+    return image[max(0, top) : bottom, max(0, left) : right].copy()

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from iotedge_lab.camera.boxes import scaled
 from iotedge_lab.camera.libraries import library
 from iotedge_lab.errors import EnvironmentProblem
 
@@ -39,16 +40,14 @@ OTHER: Final = (235, 235, 235)
 _KEPT: Final = re.compile(r"event-(\d{6,})-[A-Za-z_]+\.jpg")
 
 
-def annotated(image: Frame, boxes: Iterable[tuple[str, Box]], scale: float = 1.0) -> Frame:
-    """A copy of the frame with boxes and words on it; boxes are multiplied by `scale` first."""
+def annotated(image: Frame, boxes: Iterable[tuple[str, Box]], scale: float = 1.0, note: str = "") -> Frame:
+    """A copy of the frame with boxes and words on it, and a note in its corner; boxes are multiplied by `scale`."""
     drawn: Frame = image.copy()
     width = drawn.shape[1]
     thick = max(1, round(width / 640 * 1.5))
     size = max(0.4, width / 640 * 0.42)
     for words, box in boxes:
-        left, top, right, bottom = (
-            round(each * scale) for each in (box.left, box.top, box.right, box.bottom)
-        )
+        left, top, right, bottom = scaled(box, scale).rounded()
         colour = COLOURS.get(words.partition(" ")[0], OTHER)
         cv2.rectangle(drawn, (left, top), (right, bottom), colour, thick, cv2.LINE_AA)
         (wide, high), base = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
@@ -58,6 +57,11 @@ def annotated(image: Frame, boxes: Iterable[tuple[str, Box]], scale: float = 1.0
         cv2.putText(
             drawn, words, (begin + 1, foot), cv2.FONT_HERSHEY_SIMPLEX, size, (20, 20, 20), 1, cv2.LINE_AA
         )
+    if note:
+        (_, high), base = cv2.getTextSize(note, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+        place = (4, high + base)
+        cv2.putText(drawn, note, place, cv2.FONT_HERSHEY_SIMPLEX, size, (20, 20, 20), 3, cv2.LINE_AA)
+        cv2.putText(drawn, note, place, cv2.FONT_HERSHEY_SIMPLEX, size, OTHER, 1, cv2.LINE_AA)
     return drawn
 
 

@@ -168,8 +168,7 @@ class Recorder:
     """Writes a video into a folder, again and again; the newest `keep` of them stay, as far as they fit `most_bytes`.
 
     frames: makes the frames anew for each video. The files are called PREFIX-000001, -000002, ... and go on from
-    those that are there, in whatever codec these are. What a recorder that was killed left half written is removed.
-    Raises EnvironmentProblem where the folder cannot be made.
+    those that are there, in whatever codec these are. Raises EnvironmentProblem where the folder cannot be made.
     """
 
     def __init__(
@@ -200,9 +199,6 @@ class Recorder:
         self._clock = clock or SystemClock()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for each in self.folder.iterdir():
-                if self._half.fullmatch(each.name):
-                    each.unlink(missing_ok=True)
         except OSError as error:
             raise EnvironmentProblem(
                 f"The videos' folder {self.folder} cannot be used: {error.strerror}. Name another one."
@@ -223,9 +219,20 @@ class Recorder:
         mine = self._mine()
         return mine[-1][0] + 1 if mine else 1
 
+    def path(self, number: int) -> Path:
+        """The path of the video of that number."""
+        return self.folder / f"{self._prefix}-{number:06d}{self._codec.suffix}"
+
+    def sweep(self) -> None:
+        """Remove what a recorder that was killed left half written. Not while another one of this prefix writes."""
+        with contextlib.suppress(OSError):
+            for each in self.folder.iterdir():
+                if self._half.fullmatch(each.name):
+                    each.unlink(missing_ok=True)
+
     def record(self) -> VideoFile:
         """One more video. Raises as `write_video` does."""
-        path = self.folder / f"{self._prefix}-{self.next_number():06d}{self._codec.suffix}"
+        path = self.path(self.next_number())
         video = write_video(self._frames(), path, rate=self._rate, fps=self._fps, codec_name=self._codec.name)
         self.trim()
         return video
@@ -246,6 +253,7 @@ class Recorder:
 
         Where the machine does not let one be written (a full disk), that is logged, and the next one is tried.
         """
+        self.sweep()
         due = self._clock.monotonic()
         while not stop.is_set():
             try:

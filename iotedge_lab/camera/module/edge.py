@@ -48,16 +48,13 @@ class EdgeHub:
     def __init__(
         self,
         create: Callable[[], Any],
-        handlers: Mapping[str, Callable[..., None]],
         failed: Callable[[int], None],
         log: logging.Logger,
     ) -> None:
-        """`create` makes the vendor's client, on which `handlers` are set by its names.
-
-        `failed` gets the exit code where no waiting helps.
-        """
+        """`create` makes the vendor's client; `failed` gets the exit code where no waiting helps."""
         self._create = create
-        self._handlers = handlers
+        self.handlers: Mapping[str, Callable[..., None]] = {}
+        """by the client's names, set on each client"""
         self._failed = failed
         self._log = log
         self._stopping = threading.Event()
@@ -106,7 +103,7 @@ class EdgeHub:
             client = self._create()
             self._client = client
             client.connect()
-            for name, handler in self._handlers.items():
+            for name, handler in self.handlers.items():
                 setattr(client, name, handler)
         except ValueError as error:  # a malformed connection string or certificate: no waiting mends it
             self._log.error("The edge environment cannot be used: %s", error)

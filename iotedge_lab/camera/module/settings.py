@@ -78,6 +78,12 @@ class Table(Generic[Values]):
                 values[each.field] = getattr(before, each.field)
         return replace(before, **values), errors
 
+    def differing(self, one: Values, other: Values) -> list[str]:
+        """The names of the properties in which two settings differ."""
+        return [
+            each.name for each in self._settings if getattr(one, each.field) != getattr(other, each.field)
+        ]
+
     def told(self, values: Values) -> dict[str, Any]:
         """The settings by the names of their properties, for the report; tuples become lists."""
         found = {each.name: getattr(values, each.field) for each in self._settings}

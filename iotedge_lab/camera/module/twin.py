@@ -146,15 +146,28 @@ def reported(twin: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in twin.get("reported", {}).items() if not name.startswith("$")}
 
 
-def answering(
+def handlers(
     hub: EdgeHub,
+    twin: Twin,
     answer: Callable[[str, Any], tuple[int, dict[str, Any]]],
     response: Callable[[Any, int, Any], Any],
     log: logging.Logger,
-) -> Callable[[Any], None]:
-    """The SDK's handler of direct methods: `answer` gets name and payload, `response` makes the vendor's response."""
+) -> dict[str, Callable[..., None]]:
+    """What the SDK calls, by its names, each on a thread of its own.
 
-    def handle(request: Any) -> None:
+    answer: gives status and payload for a direct method's name and payload; response: makes the vendor's response.
+    """
+
+    def connection() -> None:
+        if hub.stopping:
+            return
+        if hub.online:
+            log.info("Connected to the edge hub")
+            twin.ask_again()
+        else:
+            log.warning("The edge hub is lost; messages wait for it")
+
+    def method(request: Any) -> None:
         status, payload = answer(request.name, request.payload)
         log.info("Method %s: %d", request.name, status)
         try:
@@ -162,4 +175,8 @@ def answering(
         except Exception as error:  # noqa: BLE001 - the caller has its time-out
             log.warning("The answer to %s was not sent: %s", request.name, error)
 
-    return handle
+    return {
+        "on_method_request_received": method,
+        "on_twin_desired_properties_patch_received": twin.patched,
+        "on_connection_state_change": connection,
+    }
