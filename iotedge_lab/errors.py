@@ -159,6 +159,12 @@ class DeviceNotFound(ServiceError):
     status, code, name = 404, 404001, "DeviceNotFound"
 
 
+class JobNotFound(ServiceError):
+    """404002: no such job."""
+
+    status, code, name = 404, 404002, "JobNotFound"
+
+
 class ModuleNotFound(ServiceError):
     """404010: no such module identity."""
 
@@ -189,6 +195,12 @@ class MaximumQueueDepthExceeded(ServiceError):
     status, code, name = 403, 403004, "DeviceMaximumQueueDepthExceeded"
 
 
+class MaximumActiveFileUploads(ServiceError):
+    """403006: a device has 10 uploads of files under way, the most there may be."""
+
+    status, code, name = 403, 403006, "DeviceMaximumActiveFileUploadLimitExceeded"
+
+
 class MessageLockLost(ServiceError):
     """412002: a message was settled after its lock had ended."""
 
@@ -213,10 +225,22 @@ class ConfigurationAlreadyExists(ServiceError):
     status, code, name = 409, 409401, "ConfigurationAlreadyExists"
 
 
+class JobAlreadyExists(ServiceError):
+    """409104: create met a job of that id."""
+
+    status, code, name = 409, 409104, "JobAlreadyExists"
+
+
 class PreconditionFailed(ServiceError):
     """412001: the etag in If-Match is not the current one."""
 
     status, code, name = 412, 412001, "PreconditionFailed"
+
+
+class JobRunPreconditionFailed(ServiceError):
+    """412003: a job has ended, and what was asked for needs one that has not."""
+
+    status, code, name = 412, 412003, "JobRunPreconditionFailed"
 
 
 class MessageTooLarge(ServiceError):
@@ -241,6 +265,12 @@ class Throttled(ServiceError):
     """429001: too many at once."""
 
     status, code, name = 429, 429001, "ThrottlingException"
+
+
+class TooManyActiveJobs(Throttled):
+    """429004: ten jobs are under way, the most there may be at once."""
+
+    code, name = 429004, "ThrottlingMaxActiveJobCountExceeded"
 
 
 class StoreUnavailable(ServiceError):

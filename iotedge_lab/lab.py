@@ -26,6 +26,8 @@ from iotedge_lab.progress import Progress, read
 from iotedge_lab.rest import RestClient, RestError, quote
 from iotedge_lab.serve.addresses import is_loopback
 from iotedge_lab.serve.claims import release
+from iotedge_lab.serve.storage import UPLOADS, StorageFolder
+from iotedge_lab.storage_calls import StorageCalls
 from iotedge_lab.wire.connection_string import ConnectionString
 from iotedge_lab.wire.storage.account import StorageAccount
 
@@ -302,17 +304,43 @@ class Lab:
         self._local("add_ca_certificate()")
         self.rest().call("PUT", f"/lab/certificates/{quote(name)}", {"certificate": pem})
 
+    def configure_file_upload(
+        self,
+        connection_string: str = "",
+        *,
+        container: str = UPLOADS,
+        sas_minutes: float = 60,
+        notifications: bool = True,
+    ) -> None:
+        """Where the local hub has devices upload their files; kept with the hub.
+
+        `connection_string`: of a storage account on Azure (or of Azurite), '' for the lab's own. `container` must be
+        there. `sas_minutes`: how long a URL holds, 1 to 1440. Raises `RestError` (400).
+        """
+        self._local("configure_file_upload()")
+        asked = {
+            "connectionString": connection_string,
+            "containerName": container,
+            "sasTtlAsIso8601": f"PT{sas_minutes * 60:g}S",
+            "enableFileUploadNotifications": notifications,
+        }
+        self.rest().call("PUT", "/lab/file-upload", asked)
+
     def reset(self) -> int:
         """Start afresh; how many devices were deleted.
 
-        Local: all identities, sessions, messages and consumer groups, and the edge devices that run here. Azure:
-        only devices whose twin has the tag `iotedgeLab`.
+        Local: all identities, sessions, messages and consumer groups, the files in the container `uploads`, and the
+        edge devices that run here. Azure: only devices whose twin has the tag `iotedgeLab`.
         """
         client = self.rest()
         if self.is_local:
             forget_all(self._state.path)
             count = int(client.call("GET", "/lab/status")["devices"])
             client.call("POST", "/lab/reset")
+            if (StorageFolder(self._state.path).path / "blobs.db").exists():  # else nothing was ever stored
+                StorageCalls(self.storage_connection_string, self._state.certificates / "lab-ca.pem").empty(
+                    UPLOADS
+                )
             return count
         # All pages before the first deletion: the service's index is behind by seconds, and pages shift.
         rows = client.query(f"SELECT deviceId FROM devices WHERE is_defined(tags.{TAG})")

@@ -1,4 +1,4 @@
-"""AMQP onto cloud-to-device messages: `/messages/devicebound` takes them, `/messages/serviceBound/feedback` tells.
+"""AMQP onto cloud-to-device messages: `/messages/devicebound` takes them. How they ended is told by `amqp_queues`.
 
 Stands for "Use AMQP protocol to communicate with IoT Hub", service client (learn.microsoft.com, IoT Hub,
 iot-hub-amqp-support). A message is accepted when it is durable; a refusal is the outcome `rejected`, with the
@@ -25,7 +25,6 @@ from iotedge_lab.errors import (
     DeviceNotFound,
     LabError,
     MaximumQueueDepthExceeded,
-    MessageLockLost,
     MessageTooLarge,
     ProtocolViolation,
     ServiceError,
@@ -34,26 +33,20 @@ from iotedge_lab.errors import (
 )
 from iotedge_lab.hub.access import Right
 from iotedge_lab.hub.command_message import ACK_PROPERTY, SYSTEM_NAMES, Draft
-from iotedge_lab.hub.feedback import CONTENT_TYPE
-from iotedge_lab.hub.names import HUB_NAME
 from iotedge_lab.wire.amqp import conditions
-from iotedge_lab.wire.amqp.link import SND_SETTLED
-from iotedge_lab.wire.amqp.message import Message, decode_message, encode_message
-from iotedge_lab.wire.amqp.performatives import ACCEPTED, Accepted, Error, Header, Properties, Rejected
-from iotedge_lab.wire.amqp.types import Symbol, Timestamp
+from iotedge_lab.wire.amqp.message import Message, decode_message
+from iotedge_lab.wire.amqp.performatives import ACCEPTED, Error, Properties, Rejected
 
 if TYPE_CHECKING:
     from iotedge_lab.hub.amqp_front import AmqpFront
-    from iotedge_lab.hub.feedback import FeedbackMessage
     from iotedge_lab.hub.hub import Hub
-    from iotedge_lab.wire.amqp.events import DeliverySettled, MessageReceived
+    from iotedge_lab.wire.amqp.events import MessageReceived
     from iotedge_lab.wire.amqp.link import Link
+    from iotedge_lab.wire.amqp.types import Symbol
 
 log = logging.getLogger(__name__)
 
 DEVICEBOUND: Final = "messages/devicebound"
-FEEDBACK: Final = "messages/servicebound/feedback"
-FILE_NOTICES: Final = "messages/servicebound/filenotifications"
 _CREDIT = 100
 _TO = re.compile(r"/?devices/(?P<device>[^/]+)/messages/devicebound/?", re.IGNORECASE)
 _TO_MODULE = re.compile(r"/?devices/[^/]+/modules/.*", re.IGNORECASE)
@@ -195,99 +188,3 @@ def _property(name: str, value: Any) -> str | None:
     if isinstance(value, int | float | uuid.UUID):
         return str(value)
     raise ArgumentInvalid(f"the property {name[:60]!r} is a {type(value).__name__}, and a text is needed.")
-
-
-# -- feedback ------------------------------------------------------------------------------------------
-
-
-class FeedbackLink:
-    """A service that reads feedback. Accepted is completed; rejected is dropped; released comes again."""
-
-    path = FEEDBACK
-
-    def __init__(self, front: AmqpFront, link: Any) -> None:
-        self._front = front
-        self._link = link
-        self._held: dict[int, str] = {}  # delivery id to lock
-        self._deaf = front.hub.commands.feedback.listen(self.pump)
-        self._closed = False
-
-    def attach(self) -> None:
-        """Take the link; what waits is sent as credit comes."""
-        self._link.context = self
-        self._link.accept()
-
-    def pump(self) -> None:
-        """Send what waits, as far as credit and socket allow."""
-        try:
-            self._send()
-        except StoreUnavailable as error:
-            log.warning("feedback could not be locked, and waits: %s", error)
-        self._front.flush()
-
-    def _send(self) -> None:
-        link = self._link
-        while not self._closed and self._front.writable and link.attached and link.credit > 0:
-            message = self._front.hub.commands.feedback.take()
-            if message is None:
-                break
-            settled = link.snd_settle_mode == SND_SETTLED
-            tag = uuid.UUID(message.lock).bytes  # the .NET SDK reads the lock from the tag, as a GUID
-            number = link.send(_encode(message), settled=settled, delivery_tag=tag)
-            if settled:
-                self._front.hub.commands.feedback.complete(message.lock)
-            else:
-                self._held[number] = message.lock
-
-    def settled(self, event: DeliverySettled) -> None:
-        """The service told the outcome of a message."""
-        lock = self._held.pop(event.delivery_id, None) if event.settled else None
-        if lock is None:
-            return
-        feedback = self._front.hub.commands.feedback
-        try:
-            if isinstance(event.state, Accepted | Rejected):
-                feedback.complete(lock)
-            else:
-                feedback.abandon(lock)
-        except (MessageLockLost, StoreUnavailable) as error:
-            log.info("feedback could not be settled: %s", error)  # it comes again when its lock ends
-
-    def end(self, condition: str, description: str) -> None:
-        """Detach the link with an error."""
-        self.close()
-        self._link.detach(error=Error(Symbol(condition), description))
-        self._front.flush()
-
-    def close(self) -> None:
-        """The link is gone: what it had not settled may be taken by others. Again does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        self._deaf()
-        held, self._held = self._held, {}
-        for lock in held.values():
-            try:
-                self._front.hub.commands.feedback.abandon(lock)
-            except (MessageLockLost, StoreUnavailable) as error:
-                log.info("feedback could not be given back: %s", error)
-
-
-def _encode(message: FeedbackMessage) -> bytes:
-    return encode_message(
-        Message(
-            header=Header(delivery_count=message.deliveries),
-            annotations={
-                "iothub-enqueuedtime": Timestamp(message.enqueued),
-                "iothub-sequencenumber": message.seq,
-                "iothub-deliverycount": message.deliveries,
-            },
-            properties=Properties(
-                message_id=message.message_id,
-                user_id=HUB_NAME.encode(),
-                content_type=Symbol(CONTENT_TYPE),
-                absolute_expiry_time=Timestamp(message.expires),
-            ),
-            data=(message.body,),
-        )
-    )

@@ -1,9 +1,9 @@
 """AMQP 1.0 onto the hub: one connection of a service, its tokens and its links.
 
 Stands for the AMQP side of an IoT Hub and of its built-in Event Hubs endpoint: claims-based security
-(`$cbs`), `$management`, receivers on the partitions, cloud-to-device messages and their feedback. What each
-address does is in `amqp_nodes`, `event_links` and `amqp_commands`; here are the connection, who may attach, and
-the housekeeping.
+(`$cbs`), `$management`, receivers on the partitions, cloud-to-device messages, their feedback, notices of files. What
+each address does is in `amqp_nodes`, `event_links`, `amqp_commands` and `amqp_queues`; here are the connection, who
+may attach, and the housekeeping.
 """
 
 from __future__ import annotations
@@ -15,15 +15,9 @@ from typing import TYPE_CHECKING, Any
 from iotedge_lab.broker.connection import LINGER
 from iotedge_lab.errors import ProtocolViolation, Unauthorized
 from iotedge_lab.hub.access import Grant, Right
-from iotedge_lab.hub.amqp_commands import (
-    DEVICEBOUND,
-    FEEDBACK,
-    FILE_NOTICES,
-    CommandTarget,
-    FeedbackLink,
-    path_of,
-)
+from iotedge_lab.hub.amqp_commands import DEVICEBOUND, CommandTarget, path_of
 from iotedge_lab.hub.amqp_nodes import CBS, MANAGEMENT, RequestNode, authorise, manage
+from iotedge_lab.hub.amqp_queues import QUEUES, QueueLink
 from iotedge_lab.hub.amqp_redirect import leads_to_events, target
 from iotedge_lab.hub.event_links import EventLink, parse_address
 from iotedge_lab.wire.amqp import conditions
@@ -76,7 +70,7 @@ class AmqpFront(asyncio.Protocol):
         }
         self.tokens: dict[str, Grant] = {}  # by audience
         self._hostname: str | None = None  # as the client calls the hub
-        self._event_links: set[EventLink | FeedbackLink] = set()
+        self._event_links: set[EventLink | QueueLink] = set()
         self._redirects: list[tuple[Link, dict[Any, Any]]] = []
         self._peer_idle = 0.0
         self._heard = self._spoke = hub.clock.monotonic()
@@ -181,13 +175,13 @@ class AmqpFront(asyncio.Protocol):
                 self._attach(event.link)
             case LinkDetached():
                 context = event.link.context
-                if isinstance(context, EventLink | FeedbackLink):
+                if isinstance(context, EventLink | QueueLink):
                     context.close()
                     self._event_links.discard(context)
                 elif isinstance(context, RequestNode):
                     context.forget(event.link)
             case DeliverySettled():
-                if isinstance(event.link.context, FeedbackLink):
+                if isinstance(event.link.context, QueueLink):
                     event.link.context.settled(event)
             case SaslInit():
                 for later in self.wire.sasl_outcome(self._login(event)):
@@ -222,7 +216,7 @@ class AmqpFront(asyncio.Protocol):
 
     def _credit(self, link: SenderLink, *, drain: bool) -> None:
         context = link.context
-        if isinstance(context, EventLink | FeedbackLink):
+        if isinstance(context, EventLink | QueueLink):
             context.pump()
         elif isinstance(context, RequestNode):
             context.send_waiting()
@@ -254,17 +248,13 @@ class AmqpFront(asyncio.Protocol):
             self._refuse_sender(link, address)
         elif not self.granted(Right.SERVICE_CONNECT):
             self._refuse_unauthorised(link, address)
-        elif path == FILE_NOTICES:
-            link.refuse(
-                conditions.NOT_IMPLEMENTED, "file upload is not served by this hub, so nothing is told of it"
-            )
-        elif path in (DEVICEBOUND, FEEDBACK) or leads_to_events(path):
+        elif path == DEVICEBOUND or path in QUEUES or leads_to_events(path):
             self._attach_messages(link, address, path)
         else:
             self._attach_events(link, address)
 
     def _attach_messages(self, link: Link, address: str, path: str) -> None:
-        """What lies under `/messages`: to devices, feedback, and the way to what devices send."""
+        """What lies under `/messages`: to devices, the queues, and the way to what devices send."""
         if not self.granted(Right.SERVICE_CONNECT, path):
             self._refuse_unauthorised(link, address)
         elif leads_to_events(path):
@@ -272,10 +262,10 @@ class AmqpFront(asyncio.Protocol):
             self._redirects.append((link, target(self.hub, address, self._hostname, tls=self._info.tls)))
         elif not link.is_sender:
             CommandTarget(self).attach(link)
-        elif path == FEEDBACK:
-            feedback = FeedbackLink(self, link)
-            self._event_links.add(feedback)
-            feedback.attach()
+        elif path in QUEUES:
+            reader = QueueLink(self, link, path)
+            self._event_links.add(reader)
+            reader.attach()
         else:
             link.refuse(conditions.NOT_FOUND, f"nothing to read at {address[:120]!r}")
 

@@ -7,12 +7,11 @@ is the lab's own: `feedback.intervalAsIso8601`, the documented 15 s between two 
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from iotedge_lab.errors import ArgumentInvalid
+from iotedge_lab.hub.options import count, iso_duration, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,10 +20,6 @@ _DAY = 86_400.0
 _TTL = (60.0, 2 * _DAY)
 _LOCK = (5.0, 300.0)
 _INTERVAL = (0.0, 60.0)
-_DELIVERIES = (1, 100)
-_ISO_8601 = re.compile(
-    r"P(?:(?P<D>\d{1,6})D)?(?:T(?=\d)(?:(?P<H>\d{1,6})H)?(?:(?P<M>\d{1,6})M)?(?:(?P<S>\d{1,6}(?:\.\d{1,6})?)S)?)?"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +49,24 @@ class CommandSettings:
             raise ArgumentInvalid(f"there is no cloud-to-device option {name!r}.")
         plain = cls()
         return cls(
-            ttl=_seconds(body, "defaultTtlAsIso8601", plain.ttl, _TTL),
-            max_deliveries=_count(body, plain.max_deliveries),
-            feedback_ttl=_seconds(feedback, "ttlAsIso8601", plain.feedback_ttl, _TTL),
-            feedback_max_deliveries=_count(feedback, plain.feedback_max_deliveries),
-            feedback_lock=_seconds(feedback, "lockDurationAsIso8601", plain.feedback_lock, _LOCK),
-            feedback_interval=_seconds(feedback, "intervalAsIso8601", plain.feedback_interval, _INTERVAL),
+            ttl=seconds(body, "defaultTtlAsIso8601", plain.ttl, _TTL),
+            max_deliveries=count(body, plain.max_deliveries),
+            feedback_ttl=seconds(feedback, "ttlAsIso8601", plain.feedback_ttl, _TTL),
+            feedback_max_deliveries=count(feedback, plain.feedback_max_deliveries),
+            feedback_lock=seconds(feedback, "lockDurationAsIso8601", plain.feedback_lock, _LOCK),
+            feedback_interval=seconds(feedback, "intervalAsIso8601", plain.feedback_interval, _INTERVAL),
         )
 
     def to_json(self) -> dict[str, Any]:
         """ARM's shape."""
         return {
-            "defaultTtlAsIso8601": _iso(self.ttl),
+            "defaultTtlAsIso8601": iso_duration(self.ttl),
             "maxDeliveryCount": self.max_deliveries,
             "feedback": {
-                "ttlAsIso8601": _iso(self.feedback_ttl),
+                "ttlAsIso8601": iso_duration(self.feedback_ttl),
                 "maxDeliveryCount": self.feedback_max_deliveries,
-                "lockDurationAsIso8601": _iso(self.feedback_lock),
-                "intervalAsIso8601": _iso(self.feedback_interval),
+                "lockDurationAsIso8601": iso_duration(self.feedback_lock),
+                "intervalAsIso8601": iso_duration(self.feedback_interval),
             },
         }
 
@@ -86,40 +81,3 @@ def lock_seconds(text: str | None, default: float) -> float:
             f"iothub-messagelocktimeout is a whole number of seconds from {least:g} to {most:g}, not {text[:20]!r}."
         )
     return float(text)
-
-
-def _seconds(body: Mapping[str, Any], name: str, default: float, limits: tuple[float, float]) -> float:
-    value = body.get(name)
-    if value is None:
-        return default
-    match = _ISO_8601.fullmatch(value) if isinstance(value, str) else None
-    parts = match.groupdict() if match else {}
-    if not any(parts.values()):
-        raise ArgumentInvalid(
-            f"{name} is a time in ISO 8601, for example PT1H or PT30S, not {json.dumps(value)[:40]}."
-        )
-    seconds = sum(
-        float(parts[unit] or 0) * size for unit, size in (("D", _DAY), ("H", 3600), ("M", 60), ("S", 1))
-    )
-    if not limits[0] <= seconds <= limits[1]:
-        raise ArgumentInvalid(f"{name} is from {_iso(limits[0])} to {_iso(limits[1])}, not {value}.")
-    return seconds
-
-
-def _count(body: Mapping[str, Any], default: int) -> int:
-    value = body.get("maxDeliveryCount")
-    if value is None:
-        return default
-    least, most = _DELIVERIES
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ArgumentInvalid(
-            f"maxDeliveryCount is a whole number from {least} to {most}, not {json.dumps(value)[:40]}."
-        )
-    return value
-
-
-def _iso(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    parts = [f"{hours}H" if hours else "", f"{minutes}M" if minutes else "", f"{rest:g}S" if rest else ""]
-    return "PT" + ("".join(parts) or "0S")

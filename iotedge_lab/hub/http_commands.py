@@ -24,7 +24,7 @@ from iotedge_lab.hub.names import HUB_NAME
 
 if TYPE_CHECKING:
     from iotedge_lab.hub.commands import Locked
-    from iotedge_lab.hub.feedback import FeedbackMessage
+    from iotedge_lab.hub.service_queue import QueuedMessage
 
 # SDKs differ in how they write it.
 _DEVICE_BOX = "/devices/{device}/messages/{box:(?i:deviceBound)}"
@@ -115,7 +115,7 @@ async def _abandon_feedback(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-def _feedback_headers(message: FeedbackMessage) -> dict[str, str]:
+def _feedback_headers(message: QueuedMessage) -> dict[str, str]:
     return {
         "ETag": f'"{message.lock}"',
         "Content-Type": CONTENT_TYPE,

@@ -17,6 +17,7 @@ from iotedge_lab.errors import ArgumentInvalid, NotImplementedHere
 from iotedge_lab.hub import (
     http_commands,
     http_configurations,
+    http_files,
     http_queries,
     http_scopes,
     http_settings,
@@ -41,6 +42,7 @@ def make_app(hub: Hub) -> web.Application:
     """The aiohttp application of a hub."""
     app = web.Application(middlewares=[answer_errors, in_time], client_max_size=BODY_LIMIT)
     prepare(app)
+    http_files.prepare(app, hub)
     app[HUB] = hub
     app[CLOCK] = hub.clock
     app.add_routes(
@@ -67,6 +69,7 @@ def make_app(hub: Hub) -> web.Application:
             *http_scopes.routes(),
             *http_configurations.routes(),
             *http_queries.routes(),
+            *http_files.routes(),
             *http_settings.routes(),
             *http_websockets.routes(),
             web.get("/statistics/devices", _device_statistics),

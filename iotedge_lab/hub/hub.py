@@ -24,6 +24,7 @@ from iotedge_lab.hub.configurations.book import Configurations
 from iotedge_lab.hub.configurations.metrics import Metrics
 from iotedge_lab.hub.configurations.rollout import Rollout
 from iotedge_lab.hub.devices import DeviceAccess
+from iotedge_lab.hub.files import Files
 from iotedge_lab.hub.identities import Identities
 from iotedge_lab.hub.log import DEFAULT_RETENTION_DAYS, Log
 from iotedge_lab.hub.names import DEFAULT_GROUP, EVENTS_NAME, HUB_NAME
@@ -78,6 +79,7 @@ class Hub:
         self.methods = Methods(self.identities.get)
         self.commands = Commands(self.store, self.identities, clock)
         self.identities.pending = self.commands.count
+        self.files = Files(self.store, self.identities, clock)
         self.queries = Queries(self.store, self.identities, self.twins, clock)
         self.log = Log(self.store, clock, partitions=settings.partitions)
         self._epoch = self._boot() << 32
@@ -178,6 +180,7 @@ class Hub:
             if gone:
                 log.info("%d messages older than %g days were dropped", gone, self.settings.retention_days)
         self.commands.tick()
+        self.files.tick()
         self.rollout.tick()
         if monotonic >= self._keep_at:
             self._keep_at = monotonic + _KEEP_EVERY
@@ -204,6 +207,8 @@ class Hub:
                 "feedback_message",
                 "configuration",
                 "assignment",
+                "file_upload",
+                "file_notice",
             ):
                 db.execute(f"DELETE FROM {table}")
         self.identities.clear_presence()

@@ -269,7 +269,7 @@ class Identities:
             for table in ("identity", "session", "twin", "assignment"):
                 db.execute(f"DELETE FROM {table} WHERE {where}", keys)
             if not module:
-                for table in ("command", "feedback_record"):
+                for table in ("command", "feedback_record", "file_upload"):
                     db.execute(f"DELETE FROM {table} WHERE device = ?", (device,))
         for key in [key for key in self._presence if key[0] == device and (not module or key[1] == module)]:
             del self._presence[key]

@@ -123,6 +123,7 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
         await listener.start(sockets)
         proxy = ConnectProxy(_routes(host), upstream=os.environ.get("HTTPS_PROXY"))
         storage = await _storage(folder, before, clock)
+        hub.files.local = storage[1] if storage is not None else None
         try:
             proxy_port = await _start_proxy(proxy, host, before)
             stop, orphaned = stop_events(loop, until_eof=settings.until_eof)

@@ -23,6 +23,20 @@ CREATE TABLE assignment (
     PRIMARY KEY (device, module)
 ) WITHOUT ROWID;
 """
+_FILES = """
+-- a file that a device is uploading; times in s since 1970
+CREATE TABLE file_upload (
+    correlation_id TEXT PRIMARY KEY, device TEXT NOT NULL, container TEXT NOT NULL, blob TEXT NOT NULL,
+    started REAL NOT NULL, expires REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX file_upload_device ON file_upload (device);
+CREATE INDEX file_upload_expires ON file_upload (expires);
+CREATE TABLE file_notice (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, message_id TEXT NOT NULL,
+    enqueued INTEGER NOT NULL, expires INTEGER NOT NULL, deliveries INTEGER NOT NULL, body TEXT NOT NULL,
+    lock TEXT, locked_until INTEGER
+);
+"""
 _SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE policy (
@@ -80,11 +94,12 @@ CREATE TABLE chunk (
     source INTEGER NOT NULL, epoch INTEGER NOT NULL, format INTEGER NOT NULL, raw BLOB NOT NULL
 );
 {_CONFIGURATIONS}
+{_FILES}
 """
-_STEPS = {1: _CONFIGURATIONS}  # from an earlier version of the schema to the next one
+_STEPS = {1: _CONFIGURATIONS, 2: _FILES}  # from an earlier version of the schema to the next one
 
 
 class Store(GroupStore):
     """The hub's file."""
 
-    layout = Layout(_SCHEMA, 2, "the hub", "'iotedge-lab reset'", _STEPS)
+    layout = Layout(_SCHEMA, 3, "the hub", "'iotedge-lab reset'", _STEPS)

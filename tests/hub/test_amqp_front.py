@@ -354,7 +354,6 @@ def test_addresses_that_azure_has_and_this_hub_has_not(house):
     consumer.put_token(token=_token(house, ""))
     for number, (attach, address) in enumerate(
         [
-            (consumer.session.attach_receiver, "/messages/serviceBound/filenotifications"),
             (consumer.session.attach_receiver, "/devices/d/messages/devicebound"),
             (consumer.session.attach_sender, "/devices/d/messages/events"),
             (consumer.session.attach_sender, "/devices/d/twin"),

@@ -245,14 +245,14 @@ def test_a_store_of_an_earlier_version_is_brought_up_to_date(house):
     path = house.hub.store.path
     new = _tables(path)
     with sqlite3.connect(path) as db:
-        for table in ("configuration", "assignment"):
+        for table in ("configuration", "assignment", "file_upload", "file_notice"):
             db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 1")
     db.close()
     assert _tables(path) != new
     house.start()
     assert _tables(path) == new
-    assert house.hub.store.db.execute("PRAGMA user_version").fetchone() == (2,)
+    assert house.hub.store.db.execute("PRAGMA user_version").fetchone() == (Store.layout.version,)
     assert house.hub.identities.get("kept", "") == device
     put(house, "c", device_content(b=1), "tags.a = 1")
     assert desired(house, "kept") == {"b": 1}
