@@ -1,11 +1,10 @@
 """Where the time of a frame goes: a stopwatch by step, and bars against what one frame of 24 a second may take.
 
     watch = budget.Stopwatch()
-    with watch("read"):
-        frame = next(frames)
-    with watch("look"):
-        detector.detect(frame.image)
-    watch.next_frame()
+    for frame in watch.each("read", read_video(path)):
+        with watch("look"):
+            detector.detect(frame.image)
+        watch.next_frame()
     budget.bars({"a typical frame": watch.typical(), "one of the slowest": watch.slow()})
 
 Times are in milliseconds. They are this machine's, and differ from run to run.
@@ -15,13 +14,15 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from iotedge_lab.errors import DataError, UsageError
 from iotedge_lab.show.picture import Picture, figure, picture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+Item = TypeVar("Item")
 
 FPS: Final = 24.0
 SLOW: Final = 0.99
@@ -53,6 +54,26 @@ class Stopwatch:
             yield
         finally:
             self._open[step] = self._open.get(step, 0.0) + (self._now() - begin) * 1000.0
+
+    def add(self, step: str, milliseconds: float) -> None:
+        """A time that somebody else has taken. Raises `UsageError` for one below 0."""
+        if milliseconds < 0.0:
+            raise UsageError(
+                f"{step} cannot have taken {milliseconds:g} ms; hand over a time that has passed"
+            )
+        self._open[step] = self._open.get(step, 0.0) + milliseconds
+
+    def each(self, step: str, items: Iterable[Item]) -> Iterator[Item]:
+        """The items as they come; the time that each took to come counts as that step."""
+        coming = iter(items)
+        while True:
+            with self(step):
+                try:
+                    item = next(coming)
+                except StopIteration:
+                    break
+            yield item
+        self._open.pop(step, None)  # finding that there is no more is no step of a frame
 
     def next_frame(self) -> None:
         """End a frame; the next one begins."""
