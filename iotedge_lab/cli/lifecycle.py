@@ -119,9 +119,17 @@ def _described(state: StateFolder, told: HubFile, how: str) -> list[str]:
             ("HTTPS", f"{told.https_port}"),
             ("443", lead),
             ("proxy", f"{told.host}:{told.proxy_port}"),
+            ("storage", _storage(told)),
             ("state", f"{state.path}"),
         ]
     )
+
+
+def _storage(told: HubFile) -> str:
+    """Where blobs are; its server runs from its first use on."""
+    from iotedge_lab.wire.storage.account import StorageAccount
+
+    return StorageAccount.parse(told.storage).endpoint if told.storage else "no port for it"
 
 
 class _Announcement:
@@ -243,6 +251,7 @@ def status(ctx: click.Context, state_dir: Path | None, as_json: bool) -> None:
     Exit status: 0 it runs; 3 it does not; 1 its process is there and does not answer.
     """
     from iotedge_lab.hub.state import StateFolder
+    from iotedge_lab.serve.storage import StorageFolder
 
     state = StateFolder(state_dir)
     edges = _edges(state)
@@ -258,7 +267,7 @@ def status(ctx: click.Context, state_dir: Path | None, as_json: bool) -> None:
         ctx.exit(NOT_RUNNING)
     lab = local_lab(state_dir)
     said = lab.status()
-    told = state.read()
+    told, storage = state.read(), StorageFolder(state.path)
     if told is None:
         raise HubNotRunning(f"the hub of {state.path} has just ended; 'iotedge-lab up' starts it.")
     if as_json:
@@ -276,6 +285,7 @@ def status(ctx: click.Context, state_dir: Path | None, as_json: bool) -> None:
                 "443": told.port_443,
             },
         }
+        found["storage"] = {"endpoint": _storage(told) if told.storage else None, "running": storage.locked()}
         click.echo(json.dumps(found | said | told_edges))
         return
     since = datetime.fromtimestamp(float(said["started"]), UTC).astimezone()
@@ -294,6 +304,10 @@ def status(ctx: click.Context, state_dir: Path | None, as_json: bool) -> None:
                 ("partitions", f"{len(said['partitions'])} ({partitions})"),
                 ("consumer groups", ", ".join(said["consumerGroups"])),
                 *shown,
+                (
+                    "storage",
+                    f"{_storage(told)} ({'in use' if storage.locked() else 'starts when it is used'})",
+                ),
                 ("state", str(state.path)),
             ]
         )
@@ -314,9 +328,9 @@ def env(state_dir: Path | None, proxy: bool) -> None:
     For sh, bash and zsh:
       eval "$(iotedge-lab env)"
 
-    They are IOTHUB_CONNECTION_STRING, EVENTHUB_CONNECTION_STRING, SSL_CERT_FILE, REQUESTS_CA_BUNDLE and
-    NODE_EXTRA_CA_CERTS; with --state also IOTEDGE_LAB_STATE, so that later commands mean the same hub. The hub
-    must run: nothing is started. The lines hold the hub's key.
+    They are IOTHUB_CONNECTION_STRING, EVENTHUB_CONNECTION_STRING, AZURE_STORAGE_CONNECTION_STRING, SSL_CERT_FILE,
+    REQUESTS_CA_BUNDLE and NODE_EXTRA_CA_CERTS; with --state also IOTEDGE_LAB_STATE, so that later commands mean the
+    same hub. The hub must run: nothing is started. The lines hold keys.
     """  # noqa: D301 - click wants the character itself
     lab = local_lab(state_dir)
     found = lab.env(proxy=proxy)
@@ -334,8 +348,8 @@ def env(state_dir: Path | None, proxy: bool) -> None:
 def reset(state_dir: Path | None, yes: bool) -> None:
     """Start afresh: delete devices and what they sent.
 
-    On the local hub all devices, messages, sessions and consumer groups go; its keys and certificates stay. On a
-    hub on Azure only the devices whose twin has the tag iotedgeLab go, and nothing else.
+    On the local hub all devices, messages, sessions, consumer groups and uploaded files go; its keys and
+    certificates stay. On a hub on Azure only the devices whose twin has the tag iotedgeLab go, and nothing else.
     """
     from iotedge_lab.lab import TAG
 

@@ -5,8 +5,8 @@
 
 It stands for what the portal's "Diagnose and solve problems" does for a hub on Azure, for the troubles that a
 local hub has instead: ports, certificates, environment variables, wheels. It reads and never changes anything,
-and prints nothing. The checks lie in one module each for Python, the state folder, the hub, the edge runtime and the
-variables.
+and prints nothing. The checks lie in one module each for Python, the state folder, the hub, the edge runtime, the
+storage account and the variables.
 
 Left out: the firewall (loopback passes it), and devices that are refused for their own reasons (the hub's log).
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iotedge_lab.doctor import edge, folder, hub, python, variables
+from iotedge_lab.doctor import edge, folder, hub, python, storage, variables
 from iotedge_lab.doctor.finding import Finding, Level
 from iotedge_lab.doctor.situation import Situation
 from iotedge_lab.errors import LabError
@@ -33,6 +33,7 @@ CHECKS: tuple[tuple[str, Callable[[Situation], Iterable[Finding]]], ...] = (
     *folder.CHECKS,
     *hub.CHECKS,
     *edge.CHECKS,
+    *storage.CHECKS,
     *variables.CHECKS,
 )
 

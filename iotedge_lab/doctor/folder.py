@@ -21,7 +21,14 @@ LITTLE: Final = 200 * 1024 * 1024
 """With less free than this (bytes), a day of messages may fill the disk."""
 NONE_LEFT: Final = 20 * 1024 * 1024
 """With less free than this (bytes), the store cannot be relied on to take a message."""
-_SECRET_FILES: Final = ("hub.json", "hub.db", "certificates/authority.pem", "certificates/server.pem")
+_SECRET_FILES: Final = (
+    "hub.json",
+    "hub.db",
+    "certificates/authority.pem",
+    "certificates/server.pem",
+    "storage/account.json",
+    "storage/blobs.db",
+)
 _ELSEWHERE: Final = f"Name another folder with --state DIR or {STATE_VARIABLE}=DIR"
 
 

@@ -15,7 +15,7 @@ from iotedge_lab.doctor import CHECKS, Level, diagnose, examine
 from iotedge_lab.doctor.probe import probe
 from iotedge_lab.doctor.situation import Machine, Situation
 from iotedge_lab.hub.state import HubFile, StateFolder
-from iotedge_lab.lab import Lab
+from iotedge_lab.lab import STORAGE_VARIABLE, Lab
 from iotedge_lab.serve import claims
 from iotedge_lab.serve.addresses import can_bind
 from iotedge_lab.serve.certificates import Authority
@@ -25,6 +25,7 @@ KEY = "bGFiIGtleSBmb3IgdGhlIHRlc3Rz"
 PORT_443 = "port 443"
 SERVICE = "IOTHUB_CONNECTION_STRING"
 EVENTS = "EVENTHUB_CONNECTION_STRING"
+STORAGE = f"AccountName=lab;AccountKey={KEY};BlobEndpoint=https://127.0.0.1:20001/lab"
 LIFE = "INFO iotedge_lab.hub.process: hub h"
 
 
@@ -49,12 +50,13 @@ def well(tmp_path):
     told = HubFile(
         hub_id="h", pid=4711, host="127.0.0.77", hostname="127.0.0.77", mqtt_port=8883, amqp_port=5671,
         plain_amqp_port=5672, https_port=8443, proxy_port=40443, port_443=True, started=clock.now() - 60,
-        version=__version__, keys={"iothubowner": KEY},
+        version=__version__, keys={"iothubowner": KEY}, storage=STORAGE,
     )  # fmt: skip
     state.write(told)
     environ = {
         SERVICE: string(),
         EVENTS: events(),
+        STORAGE_VARIABLE: STORAGE,
         "SSL_CERT_FILE": str(bundle),
         "REQUESTS_CA_BUNDLE": str(bundle),
     }
