@@ -1,8 +1,8 @@
 """MLflow's client, loaded where it is first needed, kept silent and off the network.
 
 MLflow 3.17 reports its use to its makers, unless a variable forbids it before it is loaded; it prints a line with
-pictures at the end of a run on a server; and it uses an option that SQLAlchemy 2.1 deprecates. Here it does none of
-that.
+pictures at the end of a run on a server, a bar at each download, and what it does to a new database; and it uses an
+option that SQLAlchemy 2.1 deprecates. Here it does none of that.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _SETTINGS: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
 _SERVER_SETTINGS: Final = {
     # A server that does not answer is told of in seconds; MLflow's own seven tries take minutes.
