@@ -1,0 +1,420 @@
+# %% [markdown]
+# # 05 AutoML on the car's data
+#
+# A model that looks perfect and is not, an honest one in its place, and that one as a file that runs on the edge.
+#
+# **You will**
+#
+# - train a model that looks perfect, and find out why it is not
+# - hold out whole drives, find the leaks of a pipeline, and make a feature of your own
+# - watch AutoML search, and judge what it found beside simpler models
+# - export the model to ONNX, time it, and try it on a recording of your own
+#
+# **Before you start**: `make lab` has installed everything and opened this page;
+# [03 The car simulator](03_car_simulator.ipynb) explains the data and ModuleSimulatorCar. It needs no hub. About 60 minutes. Works offline: yes.
+
+# %%
+import tempfile
+import timeit
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from lightgbm import LGBMRegressor
+
+from iotedge_lab.car import cars, drives
+from iotedge_lab.car.features import PLAIN, RECIPE, LiveFeatures
+from iotedge_lab.car.predictor import Predictor, open_session
+from iotedge_lab.show import evaluation, searching, tables
+from iotedge_lab.show.exercises import automl_car_model as exercise
+from iotedge_lab.train import automl, dataset, evaluate, export
+from iotedge_lab.train.notes import TrainWarning
+
+# %% [markdown]
+# ## The question
+#
+# How fast is the car? Not by its speedometer: from throttle, engine speed and acceleration alone. **Predict:** which
+# of the three tells most about the speed?
+
+# %%
+CAR_CSV = drives.car_csv()
+drive = drives.load(CAR_CSV)
+evaluation.inputs(drive)
+
+# %% [markdown]
+# **What just happened?** The engine's speed tells most, yet one engine speed goes with many road speeds: the gear is
+# missing. So a model has work to do.
+#
+# ## The trap
+#
+# First as it is often done: one recording, three inputs, all rows.
+
+# %%
+# What was done to the rows stands in the data set's notes; warnings would say it twice.
+warnings.filterwarnings("ignore", category=TrainWarning)
+one_drive = dataset.build(CAR_CSV, PLAIN, every=None)
+one_drive
+
+# %% [markdown]
+# AutoML tries estimators and settings until its time is up: two seconds here. `ungrouped` lets it draw rows by lot,
+# each by itself, as a search does that is told nothing.
+
+# %%
+lured = automl.search(one_drive.ungrouped(), budget=2)
+
+# %% [markdown]
+# Four fifths of the rows, by lot, to learn from; the others to judge by. R2 is 1 for a perfect model and 0 for one
+# that always says the mean; below it, the error (RMSE).
+
+# %% tags=["nbval-ignore-output"]
+models = {"mean": evaluate.mean, "linear": evaluate.linear, "AutoML": lured.refit}
+trap = evaluate.compare(one_drive, models, ["random"])
+evaluation.table(trap)
+
+# %%
+assert trap.score("random", "AutoML").r2 > 0.9, "AutoML finds a model that looks good"
+print("R2 above 0.9: nearly perfect")
+
+# %% [markdown]
+# Ship it? One more model first: *1-nearest neighbour* learns nothing. It keeps all rows, looks up the one that is most
+# similar, and says its speed. **Predict:** how good is it?
+
+# %%
+models = {"1-nearest neighbour": evaluate.neighbour}
+by_lot = evaluate.compare(one_drive, models, ["random"])
+evaluation.table(by_lot)
+
+# %% [markdown]
+# What does that tell you? How far is a row from its neighbours?
+
+# %%
+apart = drive["Seconds"].diff().median()
+change = drive["Speed (MPH)"].diff().abs().median()
+print(f"rows are {apart:.3f} s apart, and their speeds {change:.2f} mph")
+
+# %% [markdown]
+# **What just happened?** Each row that was judged has a twin, a blink away, among those that were learned from.
+# Looking it up is enough: a *leak*, and the neighbour is its detector. **Predict:** what is left if the end of the
+# drive is judged, or whole blocks of it?
+
+# %% tags=["nbval-ignore-output"]
+models = {**evaluate.BASELINES, "AutoML": lured.refit}
+trap = evaluate.compare(one_drive, models)
+evaluation.table(trap)
+
+# %%
+neighbour = {split: trap.score(split, "1-nearest neighbour").r2 for split in trap.splits}
+assert neighbour["random"] - neighbour["group"] > 0.15, "the random split leaks"
+assert trap.score("random", "AutoML").r2 - trap.score("group", "AutoML").r2 > 0.05
+print("Held out in blocks, the neighbour loses more than 0.15 of its R2, AutoML 0.05")
+
+# %% tags=["nbval-ignore-output"]
+evaluation.by_split(trap)
+
+# %% [markdown]
+# ## The cure
+#
+# Better splits make one drive's figures honest, and still it is one road, one driver, one day. The cure is many drives,
+# with whole ones held out. Fourteen come with the lab, two hours with calm drivers and hasty ones:
+
+# %%
+catalogue = pd.DataFrame(drives.catalogue())
+catalogue.groupby("kind").agg({"id": "count", "seconds": "sum", "miles": "sum"})
+
+# %% [markdown]
+# Two rows a second of each drive; `Group` is the drive, which no split may tear apart.
+
+# %%
+plain = dataset.shipped(PLAIN)
+rows = plain.frame()
+rows.sample(5, random_state=1).sort_index()
+
+# %%
+cure = evaluate.compare(plain, splits=["random", "drive"])
+evaluation.table(cure)
+
+# %% [markdown]
+# **What just happened?** Hardly a row has a twin any more, so rows by lot flatter nobody. The blog's linear model is off
+# by the same on any split: the honest figure to beat.
+#
+# ### Exercise 1: find the leaks
+#
+# A colleague's pipeline. At least three steps leak; mend them, and keep `rpm, smooth`.
+
+
+# %% exercise="prepare"
+def prepare(rows):
+    """Rows of many drives, in order, as (train, test)."""
+    rows = rows.copy()
+    # >>> solution
+    # stub: rpm = rows["engine_rpm"]
+    # stub: rows["rpm, smooth"] = rpm.rolling(5, center=True, min_periods=1).mean()
+    # stub: rows["speed before"] = rows["speed"].shift(1, fill_value=0)
+    # stub: rows = rows.sample(frac=1, random_state=0)
+    # stub: cut = len(rows) * 3 // 4
+    # stub: return rows[:cut], rows[cut:]
+    rpm = rows.groupby("Group")["engine_rpm"]
+    rows["rpm, smooth"] = rpm.transform(lambda each: each.rolling(5, min_periods=1).mean())
+    held_out = rows["Group"].isin(rows["Group"].unique()[::4])
+    return rows[~held_out], rows[held_out]
+    # <<< solution
+
+
+# >>> check
+exercise.check_prepare(prepare, rows)
+
+# %% [markdown]
+# ### Exercise 2: a feature of your own
+#
+# A row tells what the engine does now. What did it do before? Give one number for each row, made of the inputs up to
+# then, that lowers the honest error by 4 %. The rows come two a second, without the speed.
+
+
+# %% exercise="my_feature"
+def my_feature(rows):
+    """One number for each row: Group, Seconds and the three inputs are there."""
+    # >>> solution
+    # stub: return ...  # hint: rows.groupby("Group")["engine_rpm"]
+    rpm = rows.groupby("Group")["engine_rpm"]
+    return rpm.transform(lambda each: each.rolling(20, min_periods=1).mean())
+    # <<< solution
+
+
+# >>> check
+exercise.check_my_feature(my_feature, plain)
+
+# %% [markdown]
+# The lab's *recipe* does this in earnest: each input as it is, 1, 2 and 5 s ago, and its mean over 1 to 10 s. Speed
+# before is not among them: with it, "as fast as a moment ago" is all that a model learns.
+
+# %%
+data = dataset.shipped(RECIPE)
+print(data)
+print(*data.names[::5], sep="\n")
+
+# %% [markdown]
+# On the edge the rows come one at a time. The same rules make the same numbers there, by each row's own `Seconds`:
+
+# %%
+path = drives.drive_path("city-01")
+live = LiveFeatures(RECIPE)
+one_by_one = [live.push(row) for row in drives.rows(path)]
+values = [each.values for each in one_by_one if not each.warmup]
+assert np.allclose(values, dataset.build(path, every=None).features, atol=1e-3)
+print(f"{len(values):,} of {len(one_by_one):,} rows, the others were warm-up")
+
+# %% [markdown]
+# ## AutoML
+#
+# Now an honest search: FLAML holds out whole drives in its own trials, tries only what converts to ONNX, and builds
+# nothing larger than a megabyte. **Predict:** how far down will ten seconds get?
+
+# %%
+search = searching.start(data, budget=10, seed=1)
+search
+
+# %%
+found = search.result()
+
+# %% [markdown]
+# How far a search gets depends on the machine, and on what else that does. So its outcome is not repeatable to the
+# digit; what can be said for sure are bounds. The plain-call twin of the widget:
+
+# %% tags=["nbval-ignore-output"]
+searching.chart(found.trials)
+
+# %%
+assert found.loss < 6, f"{found.loss:.1f} mph is more than 6: search for longer"
+print("off by less than 6 mph on drives that were held out")
+
+# %% [markdown]
+# `automl.search(data, 10)` is the same without a widget, and with `engine="spark"` its trials run on a Spark cluster.
+#
+# ## Beside simpler models
+#
+# The settings that were found, trained again for each split. **Predict:** does the random split still flatter?
+
+# %% tags=["nbval-ignore-output"]
+models = {**evaluate.BASELINES, "AutoML": found.refit}
+compared = evaluate.compare(data, models, ["random", "time", "drive"])
+evaluation.table(compared)
+
+# %%
+honest, line = compared.score("drive", "AutoML"), compared.score("drive", "linear")
+assert honest.r2 > 0.85, f"R2 {honest.r2:.2f}: search for longer"
+assert honest.rmse < 0.75 * line.rmse, "AutoML is not 25 % better than the linear model"
+print("By whole drives R2 is above 0.85, the error at least 25 % below the linear model's")
+print(compared.leak())
+
+# %% [markdown]
+# **What just happened?** With independent drives, all ways to split say nearly the same of a model: nothing flatters
+# any more. Where does it err? Beside the predictions, what they are off by, and the interval that holds nine of ten:
+
+# %% tags=["nbval-ignore-output"]
+actual, predicted = compared.actual("drive"), compared.predicted["drive", "AutoML"]
+intervals = evaluate.Intervals.of(actual, predicted, level=0.9)
+evaluation.residuals(actual, predicted, intervals)
+
+# %% [markdown]
+# **Predict:** where does it say too much, and where too little? It does not see the gear.
+
+# %% tags=["nbval-ignore-output"]
+evaluation.gears(data.gear[compared.rows["drive"]], actual, predicted)
+
+# %%
+bias = compared.by_gear("drive", "AutoML").set_index("gear")["mean residual (mph)"]
+assert bias[3] > 0 > bias[8], f"gear 3: {bias[3]:+.1f} mph, gear 8: {bias[8]:+.1f} mph"
+print("too fast in gear 3, too slow in gear 8")
+
+# %% [markdown]
+# **What just happened?** One engine speed may stand for several gears, and it guesses towards the middle.
+#
+# The search has seen all fourteen drives. The last word have drives that nothing here has seen: three new
+# ones, made now.
+
+# %%
+kinds = ("city", "suburban", "highway")
+new = {kind: cars.RECORDED.drive(seed=5000, kind=kind, seconds=300) for kind in kinds}
+unseen = dataset.build(new)
+unseen
+
+# %%
+final = evaluate.score(unseen.target, found.predict(unseen.features))
+share = intervals.coverage(unseen.target, found.predict(unseen.features))
+assert final.r2 > 0.85, f"R2 {final.r2:.2f} on unseen drives"
+assert share > 0.75, f"the interval holds {share:.0%} of the rows"
+print("On unseen drives R2 is above 0.85, and the interval holds most of the rows")
+
+# %% [markdown]
+# ### Exercise 3: a small model
+#
+# The car's computer has 20,000 bytes left. Train a LightGBM that fits in, as ONNX, and errs by half of what the linear
+# model does, or less, by whole drives. Few settings matter: `n_estimators` (trees), `num_leaves`, `learning_rate`.
+
+
+# %% exercise="small_model"
+def small_model(data):
+    """A model that was trained on `data`."""
+    # >>> solution
+    # stub: model = ...  # LGBMRegressor(n_estimators=, num_leaves=, verbose=-1)
+    # stub: return ...  # its fit(data.features, data.target)
+    model = LGBMRegressor(n_estimators=30, num_leaves=6, learning_rate=0.3, verbose=-1)
+    return model.fit(data.features, data.target)
+    # <<< solution
+
+
+# >>> check
+exercise.check_small_model(small_model, data)
+
+# %% [markdown]
+# ## ONNX
+#
+# The edge needs no training library: ONNX is a file that a small runtime runs, onnxruntime. The export checks that
+# both models say the same, on the unseen drives, and refuses a difference above 0.001 mph.
+
+# %%
+folder = tempfile.TemporaryDirectory()
+exported = export.export(
+    found,
+    Path(folder.name, "car-speed.onnx"),
+    data,
+    unseen,
+    metrics={"whole drives held out": honest, "unseen drives": final},
+    intervals=intervals,
+)
+
+# %% tags=["nbval-ignore-output"]
+exported
+
+# %%
+assert exported.size < 1_000_000 and exported.difference < 1e-3
+print("in it:", ", ".join(sorted(exported.metadata)))
+
+# %% [markdown]
+# What it must be told, the file tells itself: which features, in which unit and order, how far off it may be, and what
+# it was trained on. **Predict:** how much faster than `automl.predict` is onnxruntime for a single row?
+
+# %%
+one_row = unseen.features[:1]
+session = open_session(exported.path.read_bytes())
+
+
+def microseconds(call):
+    """The time that a call takes, the best of ten rounds."""
+    return min(timeit.repeat(call, number=20, repeat=10)) / 20 * 1e6
+
+
+# %% tags=["nbval-ignore-output"]
+on_edge = microseconds(lambda: session.run(None, {"features": one_row}))
+in_cloud = microseconds(lambda: found.automl.predict(one_row))
+print(f"onnxruntime {on_edge:.0f} us, automl.predict {in_cloud:.0f} us")
+print(f"{in_cloud / on_edge:.0f} times faster")
+
+# %%
+assert in_cloud > 5 * on_edge, "onnxruntime is not five times faster; is the machine busy?"
+print("onnxruntime is more than five times faster")
+
+# %% [markdown]
+# At 24 frames a second a camera leaves 41.7 ms for each; a row of a car costs less than a thousandth of
+# that.
+#
+# ## One row
+#
+# The blog tests its model with one row, of speed 30.647. Its recording may not be shipped; this row of ours comes
+# nearest. The features need the rows before it.
+
+# %% tags=["nbval-ignore-output"]
+recorded = list(drives.rows(CAR_CSV))
+sample = min(recorded, key=lambda row: abs(row.speed - 30.647))
+predictor = Predictor(exported.path)
+for row in recorded[: recorded.index(sample) + 1]:
+    said = predictor.predict(row)
+print(f"Predicted Speed: {said.speed:.5f}, Actual Speed: {sample.speed}")
+print(f"between {said.low:.1f} and {said.high:.1f} mph, in nine of ten rows")
+
+# %% [markdown]
+# ## A real recording
+#
+# Put the path of your own `car.csv` here: an OBD logger's, with the same eleven columns. **Predict:** will a model of
+# *this* car fit yours?
+
+# %%
+MY_CSV = CAR_CSV
+mine = dataset.build(MY_CSV, every=None)
+my_prediction = found.predict(mine.features)
+
+# %% tags=["nbval-ignore-output"]
+evaluation.over_time(mine.seconds, mine.target, my_prediction, intervals)
+
+# %%
+on_mine = evaluate.score(mine.target, my_prediction)
+print("R2 above 0.7:", on_mine.r2 > 0.7)
+
+# %% [markdown]
+# **What just happened?** The lab's `car.csv` was in no training. **Predict:** and another car, with six gears in place
+# of eight and a heavy load?
+
+# %%
+other = dataset.build(cars.OTHER.drive(seed=5000, seconds=300))
+on_other = evaluate.score(other.target, found.predict(other.features))
+assert on_other.rmse > 1.5 * final.rmse, "the model fits another car too"
+print("off by more than one and a half times as much as on this car's drives")
+
+# %% [markdown]
+# **What just happened?** A model knows the car that it was trained on. For another one, train on *its* drives:
+# `dataset.build({"monday": "monday.csv", ...})`. How to notice in the field that a model does not fit any more, and
+# to replace it, is the loop's story.
+
+# %%
+folder.cleanup()
+
+# %% [markdown]
+# **You have now**
+#
+# - trained a model that looks perfect, and found out why it is not
+# - held out whole drives, found the leaks of a pipeline, and made a feature of your own
+# - watched AutoML search, and judged what it found beside simpler models
+# - exported the model to ONNX, timed it, and tried it on a recording
+#
+# **Next**: 06, the camera filter, is to come.
