@@ -3,7 +3,8 @@
 Stands for "Query - Get Twins" (learn.microsoft.com, rest/api/iothub/service/query), api-version 2021-04-12: POST
 `/devices/query` with `{"query": "SELECT ..."}`. `x-ms-max-item-count` asks for a page of that size; as documented,
 another one is used where it is not acceptable (over 100, or no number). The answer's `x-ms-item-type` is `Twin` for
-`SELECT *`, else `Raw`; its `x-ms-continuation`, if there is one, sent with the same query brings the next page.
+`SELECT *`, `DeviceJob` for that of devices.jobs, else `Raw`; its `x-ms-continuation`, if there is one, sent with the
+same query brings the next page.
 
 Needs ServiceConnect ("access to cloud service-facing communication", which running queries belongs to).
 """

@@ -26,6 +26,8 @@ from iotedge_lab.hub.configurations.rollout import Rollout
 from iotedge_lab.hub.devices import DeviceAccess
 from iotedge_lab.hub.files import Files
 from iotedge_lab.hub.identities import Identities
+from iotedge_lab.hub.jobs.book import Jobs
+from iotedge_lab.hub.jobs.runner import Runner
 from iotedge_lab.hub.log import DEFAULT_RETENTION_DAYS, Log
 from iotedge_lab.hub.names import DEFAULT_GROUP, EVENTS_NAME, HUB_NAME
 from iotedge_lab.hub.notices import Notices
@@ -99,6 +101,15 @@ class Hub:
         self.metrics = Metrics(self.queries, clock)
         self.rollout = Rollout(
             self.store, self.identities, self.twins, self.configurations, clock=clock, call_soon=call_soon
+        )
+        self.jobs = Jobs(self.store, clock)
+        self.job_runner = Runner(
+            self.store,
+            self.jobs,
+            queries=self.queries,
+            twins=self.twins,
+            methods=self.methods,
+            clock=clock,
         )
         self.counters = Counters()
         self.connections: set[LiveConnection] = set()
@@ -182,12 +193,13 @@ class Hub:
         self.commands.tick()
         self.files.tick()
         self.rollout.tick()
+        self.job_runner.tick()
         if monotonic >= self._keep_at:
             self._keep_at = monotonic + _KEEP_EVERY
             self.identities.keep_activity()
 
     def reset(self) -> None:
-        """Delete identities, sessions, messages, configurations and consumer groups; policies and their keys stay.
+        """Delete identities, sessions, messages, configurations, jobs, consumer groups; policies and their keys stay.
 
         Sequence numbers go on from where they were, so that a consumer with a kept position misses nothing
         that comes after.
@@ -209,9 +221,13 @@ class Hub:
                 "assignment",
                 "file_upload",
                 "file_notice",
+                "job",
+                "job_device",
             ):
                 db.execute(f"DELETE FROM {table}")
         self.identities.clear_presence()
+        self.jobs.clear()
+        self.job_runner.clear()
         self.configurations.clear()
         self.rollout.clear()
 
@@ -228,6 +244,7 @@ class Hub:
         except StoreUnavailable as error:
             log.warning("who was heard of last could not be kept: %s", error)
         self.rollout.close()
+        self.job_runner.close()
         self.queries.close()
         self.store.close()
 

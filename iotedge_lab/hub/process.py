@@ -149,6 +149,7 @@ async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, r
             tell(ready, {"ready": True, "pid": told.pid, "hostname": hostname})
             if settings.background:
                 keep_errors(folder.path / "hub.err")
+            hub.job_runner.start()
             ticker = loop.create_task(_tick(hub, folder, stop))
             gc.freeze()  # what start-up made stays: the collector need not walk it again
             await stop.wait()

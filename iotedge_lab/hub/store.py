@@ -37,6 +37,24 @@ CREATE TABLE file_notice (
     lock TEXT, locked_until INTEGER
 );
 """
+_JOBS = """
+-- a job; times in s since 1970; `counted`: whether job_device has all its devices
+CREATE TABLE job (
+    serial INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+    type TEXT NOT NULL, condition TEXT NOT NULL, content TEXT NOT NULL,
+    created REAL NOT NULL, start REAL NOT NULL, seconds INTEGER NOT NULL,
+    status TEXT NOT NULL, begun REAL, ended REAL, counted INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX job_open ON job (start) WHERE ended IS NULL;
+-- what became of it on each: pending, running, completed (with an outcome) or failed (with an error)
+CREATE TABLE job_device (
+    job INTEGER NOT NULL, device TEXT NOT NULL, module TEXT NOT NULL DEFAULT '',
+    status TEXT NOT NULL, begun REAL, ended REAL, outcome TEXT, error TEXT,
+    PRIMARY KEY (job, device, module)
+) WITHOUT ROWID;
+CREATE INDEX job_device_device ON job_device (device);
+CREATE INDEX job_device_running ON job_device (job) WHERE status = 'running';
+"""
 _SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE policy (
@@ -95,11 +113,12 @@ CREATE TABLE chunk (
 );
 {_CONFIGURATIONS}
 {_FILES}
+{_JOBS}
 """
-_STEPS = {1: _CONFIGURATIONS, 2: _FILES}  # from an earlier version of the schema to the next one
+_STEPS = {1: _CONFIGURATIONS, 2: _FILES, 3: _JOBS}  # from an earlier version of the schema to the next one
 
 
 class Store(GroupStore):
     """The hub's file."""
 
-    layout = Layout(_SCHEMA, 3, "the hub", "'iotedge-lab reset'", _STEPS)
+    layout = Layout(_SCHEMA, 4, "the hub", "'iotedge-lab reset'", _STEPS)

@@ -7,7 +7,7 @@ import pytest
 from asking import everything, page
 from house import House
 
-from iotedge_lab.errors import ArgumentInvalid, NotImplementedHere
+from iotedge_lab.errors import ArgumentInvalid
 from iotedge_lab.hub.query.continuation import Position
 from iotedge_lab.hub.query.syntax import QueryError
 
@@ -310,6 +310,11 @@ FAULTS = [
     ("SELECT * FROM devices WHERE IS_DEFINED(1)", 29, "takes a property"),
     ("SELECT * FROM devices WHERE CONTAINS(tags.a)", 29, "takes 2 arguments, and here it has 1"),
     ("SELECT * FROM devices WHERE SUBSTRING(tags.a, 1, 2, 3) = ''", 29, "takes 2 or more"),
+    ("SELECT deviceId FROM devices.jobs", 8, "only SELECT"),
+    ("SELECT COUNT() AS n FROM devices.jobs", 8, "only SELECT"),
+    ("SELECT * FROM devices.jobs GROUP BY status", 37, "cannot be grouped"),
+    ("SELECT * FROM devices.jobs WHERE tags.a = 1", 34, "not at the twin"),
+    ("SELECT * FROM devices.jobs WHERE devices.jobs.properties.desired.a = 1", 34, "not at the twin"),
 ]  # fmt: skip
 
 
@@ -321,12 +326,6 @@ async def test_faults_of_meaning(fleet, text, column, word):
     assert caught.value.column == column
     with pytest.raises(QueryError, match=word):
         await fleet.hub.queries.count(text)
-
-
-async def test_jobs(fleet):
-    """devices.jobs is a collection that this hub has not: 501 says so."""
-    with pytest.raises(NotImplementedHere, match=r"devices\.jobs"):
-        await page(fleet, "SELECT * FROM devices.jobs WHERE devices.jobs.deviceId = 'a'")
 
 
 # -- pages ---------------------------------------------------------------------------------------------

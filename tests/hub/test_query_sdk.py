@@ -151,13 +151,6 @@ def test_queries_that_cannot_be_read(fleet, registry, text, column):
     assert caught.value.response.headers["iothub-errorcode"] == "ArgumentInvalid"
 
 
-def test_jobs(fleet, registry):
-    """There are none yet: 501."""
-    with pytest.raises(HttpOperationError) as caught:
-        ask(registry, "SELECT * FROM devices.jobs")
-    assert caught.value.response.status_code == 501
-
-
 BODIES = [
     # a body that is no query, and the error
     ("{}", "ArgumentNull"), ('{"query": null}', "ArgumentNull"), ('{"query": 5}', "ArgumentInvalid"),

@@ -245,7 +245,7 @@ def test_a_store_of_an_earlier_version_is_brought_up_to_date(house):
     path = house.hub.store.path
     new = _tables(path)
     with sqlite3.connect(path) as db:
-        for table in ("configuration", "assignment", "file_upload", "file_notice"):
+        for table in ("configuration", "assignment", "file_upload", "file_notice", "job", "job_device"):
             db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 1")
     db.close()

@@ -1,4 +1,4 @@
-"""The query language of an IoT Hub over its twins: `Queries` runs what a service asks.
+"""The query language of an IoT Hub over its twins and jobs: `Queries` runs what a service asks.
 
 Stands for "IoT Hub query language for device and module twins, jobs, and message routing" and "Queries for IoT Hub
 device and module twins" (learn.microsoft.com, IoT Hub, iot-hub-devguide-query-language and query-twins), POST

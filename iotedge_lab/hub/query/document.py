@@ -13,7 +13,6 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from iotedge_lab.errors import NotImplementedHere
 from iotedge_lab.hub.query.syntax import Fault
 
 if TYPE_CHECKING:
@@ -56,10 +55,11 @@ class Collection(enum.Enum):
 
     DEVICES = "devices"
     MODULES = "devices.modules"
+    JOBS = "devices.jobs"  # its documents are `job_document`'s
 
     @property
     def rows(self) -> str:
-        """The condition that an identity is one of it."""
+        """The condition that an identity is one of it, for devices and modules."""
         return "i.module = ''" if self is Collection.DEVICES else "i.module != ''"
 
 
@@ -82,18 +82,14 @@ class Bindings:
 
 
 def collection(source: Path) -> Collection:
-    """What FROM names; raises `Fault`, or `NotImplementedHere` for devices.jobs."""
+    """What FROM names; raises `Fault`."""
     name = str(source).lower()
-    if name == "devices.jobs":
-        raise NotImplementedHere(
-            "FROM devices.jobs is not served by this hub, which has no jobs; devices and devices.modules are. "
-            "The same query works against a hub on Azure."
-        )
     for known in Collection:
         if known.value == name:
             return known
     raise Fault(
-        source.at, f"there is no collection {str(source)[:60]!r}; there are devices and devices.modules."
+        source.at,
+        f"there is no collection {str(source)[:60]!r}; there are {', '.join(known.value for known in Collection)}.",
     )
 
 
@@ -155,10 +151,11 @@ def _property(names: list[str], bindings: Bindings) -> Value:
 def _member(column: str, names: list[str], bindings: Bindings) -> Value:
     """A member of a column of JSON."""
     bindings.needs.add(Need.TWIN)
-    return _json(column, names, bindings)
+    return json_member(column, names, bindings)
 
 
-def _json(column: str, names: list[str], bindings: Bindings) -> Value:
+def json_member(column: str, names: list[str], bindings: Bindings) -> Value:
+    """A member of what is stored as JSON in SQL."""
     if any('"' in name for name in names):
         # SQLite's paths cannot name these; a function of ours can (`functions.register`).
         path = bindings.bind(json.dumps(names))
@@ -172,7 +169,7 @@ def _configuration(names: list[str], bindings: Bindings) -> Value:
     """`configurations`, which only a twin has that is targeted by one."""
     bindings.needs.add(Need.ASSIGNMENT)
     if names:
-        return _json("a.statuses", names, bindings)
+        return json_member("a.statuses", names, bindings)
     return Value(Kind.ANY, "a.statuses", "CASE WHEN a.statuses != '{}' THEN 'object' END")
 
 

@@ -41,7 +41,7 @@ _FOREIGN: Final = {
     "LIMIT": "there is no LIMIT; SELECT TOP n takes the first n.",
     "HAVING": "there is no HAVING.",
     "DISTINCT": "there is no DISTINCT; GROUP BY gives each value once.",
-    "JOIN": "there is no JOIN; devices and devices.modules are queried one by one.",
+    "JOIN": "there is no JOIN; devices, devices.modules and devices.jobs are queried one by one.",
     "BETWEEN": "there is no BETWEEN; write x >= 1 AND x <= 5.",
     "IS": "there is no IS; IS_NULL(x) and IS_DEFINED(x) tell.",
     "EXISTS": "there is no EXISTS; IS_DEFINED(x) tells.",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from iotedge_lab.clock import Clock
     from iotedge_lab.hub.identities import Identities
     from iotedge_lab.hub.query.document import Bindings
+    from iotedge_lab.hub.query.job_document import JobQuery
     from iotedge_lab.hub.query.projection import Column
     from iotedge_lab.hub.query.statement import Compiled, GroupQuery, Key, TwinQuery
     from iotedge_lab.hub.store import Store
@@ -32,7 +33,10 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a result. `kind` is `Twin` for whole twins, else `Raw`; `continuation` leads to the next page."""
+    """One page of a result: its rows, and what leads to the next page.
+
+    `kind` is `Twin` for whole twins, `DeviceJob` for devices of jobs, else `Raw`.
+    """
 
     items: list[Json]
     kind: str
@@ -52,9 +56,10 @@ class Queries:
     async def page(self, text: str, count: int, continuation: str | None = None) -> Page:
         """Up to `count` rows (at most `MOST`) of a query.
 
-        Raises `QueryError` with the place, `ArgumentInvalid` for a token that is none, `NotImplementedHere` for
-        devices.jobs, `RequestTimedOut`, `StoreUnavailable`.
+        Raises `QueryError` with the place, `ArgumentInvalid` for a token that is none, `RequestTimedOut`,
+        `StoreUnavailable`.
         """
+        from iotedge_lab.hub.query.job_document import JobQuery
         from iotedge_lab.hub.query.statement import TwinQuery
 
         compiled = await self._compile(text)
@@ -64,6 +69,8 @@ class Queries:
             size = min(size, position.left)
         if isinstance(compiled, TwinQuery):
             return await self._twin_page(text, compiled, position, size)
+        if isinstance(compiled, JobQuery):
+            return await self._job_page(text, compiled, position, size)
         return await self._group_page(text, compiled, position, size)
 
     async def count(self, text: str) -> int:
@@ -71,6 +78,24 @@ class Queries:
         compiled = await self._compile(text)
         counted: int = await self._run(compiled.bindings, compiled.count)
         return counted
+
+    async def check_condition(self, condition: str) -> None:
+        """Read a condition as `targets` takes it. Raises `QueryError`."""
+        from iotedge_lab.hub.query.statement import compile_condition
+
+        await self._reader.run(lambda _: compile_condition(condition, 0))
+
+    async def targets(self, condition: str, after: Key, limit: int) -> list[Key]:
+        """Up to `limit` devices or modules that meet a condition, from behind `after` on.
+
+        Raises `QueryError`, `RequestTimedOut`, `StoreUnavailable`.
+        """
+        from iotedge_lab.hub.query.statement import compile_condition
+
+        now = int(self._clock.now() * 1000)
+        compiled = await self._reader.run(lambda _: compile_condition(condition, now))
+        found: list[Key] = await self._run(compiled.bindings, lambda db: compiled.keys(db, after, limit))
+        return found
 
     async def read(self, job: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
         """What a job of one's own answers, run as queries are. Raises `RequestTimedOut`, `StoreUnavailable`."""
@@ -133,6 +158,16 @@ class Queries:
                 continue
             made.append(document if columns is None else project(document, columns))
         return made
+
+    async def _job_page(self, text: str, query: JobQuery, position: Position, size: int) -> Page:
+        after = (position.row, position.device, position.module)
+        rows = await self._reader.run(lambda db: query.rows(db, after, size + 1))
+        following = None
+        left = None if position.left is None else position.left - size
+        if len(rows) > size and left != 0:
+            serial, device, module = rows[size - 1][0]
+            following = Position(device, module, serial, left).token(text)
+        return Page([row for _, row in rows[:size]], "DeviceJob", following)
 
     async def _group_page(self, text: str, query: GroupQuery, position: Position, size: int) -> Page:
         rows = await self._run(query.bindings, lambda db: query.rows(db, position.row, size + 1))

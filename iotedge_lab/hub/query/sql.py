@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from iotedge_lab.hub.query import job_document
 from iotedge_lab.hub.query.document import Bindings, Collection, Kind, Value, resolve, value
 from iotedge_lab.hub.query.functions import PRIMITIVE, boolean, call, json_type, number
 from iotedge_lab.hub.query.syntax import Literal, Membership, Operation, Path, Undefined
@@ -38,6 +39,8 @@ class Compiler:
 
     def path(self, path: Path) -> Value:
         """A property."""
+        if self._of is Collection.JOBS:
+            return job_document.value(path, self._bindings)
         return value(resolve(path, self._of), self._of, self._bindings)
 
     def value(self, expression: Expression) -> Value:

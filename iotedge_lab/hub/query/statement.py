@@ -6,12 +6,14 @@ Twins come in the order of their ids. What a query selects of them is taken from
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from iotedge_lab.hub.query.document import Bindings, Collection, Kind, Need, Value, collection, resolve
 from iotedge_lab.hub.query.functions import number
-from iotedge_lab.hub.query.grammar import parse_statement
+from iotedge_lab.hub.query.grammar import parse_condition, parse_statement, parse_target
+from iotedge_lab.hub.query.job_document import JobQuery, check
 from iotedge_lab.hub.query.projection import Column, json_value, output_name
 from iotedge_lab.hub.query.sql import Compiler, group_key
 from iotedge_lab.hub.query.syntax import Fault, QueryError
@@ -97,16 +99,45 @@ class GroupQuery:
 
 
 _ALL: Final = 2**31 - 1
-Compiled = TwinQuery | GroupQuery
+_FROM: Final = re.compile(r"\s*from\b", re.IGNORECASE)
+_SELECT: Final = re.compile(r"\s*select\b", re.IGNORECASE)
+Compiled = TwinQuery | GroupQuery | JobQuery
 
 
 def compile_query(text: str, now: int) -> Compiled:
-    """Read and compile a query. `now`: ms since 1970. Raises `QueryError`, or `NotImplementedHere` for devices.jobs."""
+    """Read and compile a query. `now`: ms since 1970. Raises `QueryError`."""
     statement = parse_statement(text)
     try:
         return _compiled(statement, now)
     except Fault as fault:
         raise QueryError(text, fault.at, fault.reason) from None
+
+
+def compile_condition(text: str, now: int) -> TwinQuery:
+    """Read and compile a condition by itself, as jobs have it: the query for the twins that meet it.
+
+    What would follow WHERE for devices; `*` for all of them; or `FROM devices.modules WHERE ...`. Raises `QueryError`.
+    """
+    try:
+        return _of_condition(text, now)
+    except Fault as fault:
+        raise QueryError(text, fault.at, fault.reason) from None
+
+
+def _of_condition(text: str, now: int) -> TwinQuery:
+    bindings = Bindings(now)
+    of, where = Collection.DEVICES, None
+    if _FROM.match(text):
+        source, where = parse_target(text)
+        of = collection(source)
+        if of is Collection.JOBS:
+            raise Fault(source.at, "there are devices and devices.modules here.")
+    elif _SELECT.match(text):
+        raise Fault(0, "this is what would follow WHERE, such as tags.floor = 3; or * for all.")
+    elif text.strip() != "*":
+        where = parse_condition(text)
+    condition = "1" if where is None else Compiler(of, bindings).condition(where)
+    return TwinQuery(of, condition, bindings, None, None)
 
 
 def tables(bindings: Bindings) -> str:
@@ -115,7 +146,7 @@ def tables(bindings: Bindings) -> str:
     return " ".join(["identity i", *joins])
 
 
-def _last(query: Compiled) -> int:
+def _last(query: TwinQuery | GroupQuery) -> int:
     """The number of the parameter behind those of the query."""
     return len(query.bindings.values) + 1
 
@@ -125,6 +156,9 @@ def _compiled(statement: Statement, now: int) -> Compiled:
     bindings = Bindings(now)
     compiler = Compiler(of, bindings)
     where = "1" if statement.where is None else compiler.condition(statement.where)
+    if of is Collection.JOBS:
+        check(statement)
+        return JobQuery(where, bindings, statement.top)
     items = statement.items
     if statement.group is None and not (items and any(item.aggregate for item in items)):
         columns = None if items is None else tuple(_column(item, of) for item in items)
