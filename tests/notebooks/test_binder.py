@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,29 @@ def test_no_script_needs_root_or_the_network_of_a_workshop(name: str) -> None:
     assert "sudo" not in words
     if name == "start":
         assert not {"pip", "npm", "curl", "wget"} & {Path(word).name for word in words}
+
+
+def test_the_build_leaves_a_workspace_and_kernels_that_are_culled(tmp_path: Path) -> None:
+    """The last two steps of postBuild, run by themselves into folders of the test's."""
+    text = (BINDER / "postBuild").read_text(encoding="utf-8")
+    steps = text[text.index("# 2 GB are all") :].replace(
+        "python -c 'import sys; print(sys.prefix)'", f"echo {tmp_path}"
+    )
+    environment = os.environ | {
+        "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "workspaces"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    subprocess.run(
+        ["bash", "-ec", steps],
+        cwd=NOTEBOOKS.parent,
+        env=environment,
+        check=True,
+        timeout=60,
+        capture_output=True,
+    )
+    settings = json.loads(
+        (tmp_path / "etc/jupyter/jupyter_server_config.d/iotedge_lab_kernels.json").read_text()
+    )
+    assert settings["MappingKernelManager"]["cull_idle_timeout"] > 0
+    (workspace,) = (tmp_path / "workspaces").iterdir()
+    assert "notebook:notebooks/00_start_here.ipynb" in json.loads(workspace.read_text())["data"]
