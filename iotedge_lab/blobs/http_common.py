@@ -176,7 +176,7 @@ def marker(query: Mapping[str, str]) -> str:
     """The name at which a listing goes on. Raises `BlobError` for a marker that none of ours is."""
     text = query.get("marker", "")
     try:
-        return base64.urlsafe_b64decode(text).decode()
+        return base64.b64decode(text, altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
         raise bad_query("marker", text, "is no marker of a listing of this endpoint") from None
 

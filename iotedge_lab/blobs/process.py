@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 _GRACE: Final = 3.0
 _TIDY_EVERY: Final = 3600.0  # s
+_LINE: Final = 32 * 1024  # of a request: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,15 @@ async def _serve(settings: ServerSettings, folder: StorageFolder, clock: Clock, 
     port = listening.getsockname()[1]
     account, store = open_account(folder, clock, port)
     context = Authority.open(settings.state / "certificates", clock).server_context()
-    runner = web.AppRunner(make_app(account), access_log=None, handle_signals=False, shutdown_timeout=_GRACE)
+    runner = web.AppRunner(
+        make_app(account),
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=_GRACE,
+        # A name of 1024 characters is nine times as long in a URL; metadata may have 8 KB.
+        max_line_size=_LINE,
+        max_field_size=_LINE,
+    )
     await runner.setup()
     try:
         await web.SockSite(runner, listening, ssl_context=context, backlog=BACKLOG).start()

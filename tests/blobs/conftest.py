@@ -19,8 +19,11 @@ def lab(tmp_path_factory):
 def _trust(request, monkeypatch, _no_hub_from_outside):
     """The variables by which the SDK trusts `lab`, where a test asks for it."""
     if "lab" in request.fixturenames:
-        for name, value in request.getfixturevalue("lab").env().items():
+        lab = request.getfixturevalue("lab")
+        for name, value in lab.env().items():
             monkeypatch.setenv(name, value)
+        # The lab's authority alone: each client reads the file anew, and with certifi's roots that takes 50 ms.
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(lab.state_dir / "certificates" / "lab-ca.pem"))
 
 
 @pytest.fixture
