@@ -57,24 +57,24 @@ one_drive = dataset.build(CAR_CSV, PLAIN, every=None)
 one_drive
 
 # %% [markdown]
-# AutoML tries estimators and settings until its time is up: two seconds here. `ungrouped` lets it draw rows by lot,
-# each by itself, as a search does that is told nothing.
+# A strong learner: two hundred small trees, each of which mends what those before it left wrong.
+
 
 # %%
-lured = automl.search(one_drive.ungrouped(), budget=2)
+def boosting(data):
+    """Gradient boosting with ordinary settings."""
+    model = LGBMRegressor(n_estimators=200, n_jobs=1, random_state=0, verbose=-1)
+    return model.fit(data.features, data.target)
+
 
 # %% [markdown]
 # Four fifths of the rows, by lot, to learn from; the others to judge by. R2 is 1 for a perfect model and 0 for one
 # that always says the mean; below it, the error (RMSE).
 
-# %% tags=["nbval-ignore-output"]
-models = {"mean": evaluate.mean, "linear": evaluate.linear, "AutoML": lured.refit}
+# %%
+models = {"mean": evaluate.mean, "linear": evaluate.linear, "boosting": boosting}
 trap = evaluate.compare(one_drive, models, ["random"])
 evaluation.table(trap)
-
-# %%
-assert trap.score("random", "AutoML").r2 > 0.9, "AutoML finds a model that looks good"
-print("R2 above 0.9: nearly perfect")
 
 # %% [markdown]
 # Ship it? One more model first: *1-nearest neighbour* learns nothing. It keeps all rows, looks up the one that is most
@@ -98,25 +98,21 @@ print(f"rows are {apart:.3f} s apart, and their speeds {change:.2f} mph")
 # Looking it up is enough: a *leak*, and the neighbour is its detector. **Predict:** what is left if the end of the
 # drive is judged, or whole blocks of it?
 
-# %% tags=["nbval-ignore-output"]
-models = {**evaluate.BASELINES, "AutoML": lured.refit}
+# %%
+models = {**evaluate.BASELINES, "boosting": boosting}
 trap = evaluate.compare(one_drive, models)
 evaluation.table(trap)
 
 # %%
-neighbour = {split: trap.score(split, "1-nearest neighbour").r2 for split in trap.splits}
-assert neighbour["random"] - neighbour["group"] > 0.15, "the random split leaks"
-assert trap.score("random", "AutoML").r2 - trap.score("group", "AutoML").r2 > 0.05
-print("Held out in blocks, the neighbour loses more than 0.15 of its R2, AutoML 0.05")
-
-# %% tags=["nbval-ignore-output"]
+lost = trap.score("random", "boosting").r2 - trap.score("group", "boosting").r2
+assert trap.score("random", "1-nearest neighbour").r2 > 0.9 and lost > 0.1
 evaluation.by_split(trap)
 
 # %% [markdown]
 # ## The cure
 #
 # Better splits make one drive's figures honest, and still it is one road, one driver, one day. The cure is many drives,
-# with whole ones held out. Fourteen come with the lab, two hours with calm drivers and hasty ones:
+# with whole ones held out. Some come with the lab, of calm drivers and of hasty ones:
 
 # %%
 catalogue = pd.DataFrame(drives.catalogue())
@@ -270,7 +266,7 @@ print("too fast in gear 3, too slow in gear 8")
 # %% [markdown]
 # **What just happened?** One engine speed may stand for several gears, and it guesses towards the middle.
 #
-# The search has seen all fourteen drives. The last word have drives that nothing here has seen: three new
+# The search has seen all of these drives. The last word have drives that nothing here has seen: three new
 # ones, made now.
 
 # %%
