@@ -80,12 +80,8 @@ def open_encoder(chosen: Codec, path: Path, size: tuple[int, int], fps: float) -
 
 def open_reader(path: Path) -> Any:
     """OpenCV's reader of that file, opened or not; what it thinks of the file is not for the terminal."""
-    logging = cv2.utils.logging
-    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    try:
+    with _unlogged():
         return cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    finally:
-        logging.setLogLevel(level)
 
 
 @lru_cache(maxsize=1)
@@ -128,10 +124,12 @@ class _OpenCv:
             )
 
     def write(self, frame: Any) -> None:
-        self._writer.write(frame)
+        with _unlogged():  # a full disk is found, and said, when the file is looked at
+            self._writer.write(frame)
 
     def close(self) -> None:
-        self._writer.release()
+        with _unlogged():
+            self._writer.release()
 
 
 class _PyAv:
@@ -160,6 +158,17 @@ class _PyAv:
         for packet in self._stream.encode():
             self._file.mux(packet)
         self._file.close()
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """OpenCV's own log turned off for a moment: it goes to the terminal, past all logging."""
+    logging = cv2.utils.logging
+    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(level)
 
 
 @contextlib.contextmanager

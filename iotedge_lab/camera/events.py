@@ -3,7 +3,7 @@
 A box belongs to the event whose box, moved on as it moved before, it overlaps most, or lies close to where it is
 small. A car and a vehicle may be one thing, as the detector is of two minds about some: they make one event, with the
 label that it had more often and more surely. Who is not seen for a while has gone, and makes a new event when it
-comes again. A box that nobody confirms in a second frame is no event.
+comes again. A box of a moment, in fewer than three frames, is no event.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from iotedge_lab.camera.detector import Detection
 
 GAP: Final = 1.0  # s without a sighting after which a thing has gone
-LEAST_FRAMES: Final = 2  # sightings that make an event
+LEAST_FRAMES: Final = 3  # sightings that make an event: fewer let boxes of a moment through
 SAME: Final = 0.2  # overlap (intersection over union) from which on two frames' boxes are one thing
 ONE: Final = 0.45  # overlap in one frame from which on a car and a vehicle are one thing
 CLOSE: Final = 0.6  # of a box's mean side: how far its centre may be from where it is expected, for the same
 GROWTH: Final = 1.8  # how much larger or smaller a side of the same thing may be then
 FOLLOW: Final = 0.5  # how fast the speed of a box is believed, 0 to 1
+MOTION: Final = "Motion"  # a label without a shape: as long as anything moves it is one event
 FAMILIES: Final[Mapping[str, str]] = {"Vehicle": "Car"}
 
 
@@ -120,7 +121,7 @@ class Events:
             expected = track.expected(seconds)
             for place, detection in enumerate(free):
                 if FAMILIES.get(detection.label, detection.label) == track.family:
-                    likeness = like(expected, detection.box)
+                    likeness = 1.0 if track.family == MOTION else like(expected, detection.box)
                     if likeness > 0.0:
                         pairs.append((likeness, number, place))
         taken: set[int] = set()

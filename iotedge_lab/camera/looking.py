@@ -4,9 +4,11 @@
                └ no: what was there is there still
 
 It keeps up: a video of ten seconds is looked through in about ten seconds. Where the machine is too slow for that,
-frames are left out and counted, each as it comes, until the video's own time is reached again. Without a detector
-there is motion only: the boxes are where the picture changed, under the label Motion. A camera that drives changes
-all over: then such an event says no more than that it drives.
+frames are left out and counted, each as it comes, until the video's own time is reached again.
+
+Without a detector there is motion only. It cannot tell one thing from another, nor what moves from a camera that
+drives, so it does not try: as long as anything moves within the region that is one event with the label Motion, with
+a box around all that changed and the share of the region that did as its score.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from iotedge_lab.camera.detector import Detection
-from iotedge_lab.camera.events import GAP, LEAST_FRAMES, Event, Events, News
+from iotedge_lab.camera.events import GAP, LEAST_FRAMES, MOTION, Event, Events, News
 from iotedge_lab.camera.libraries import library
 from iotedge_lab.camera.motion import LEAST, Motion
 from iotedge_lab.errors import UsageError
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 
 BEHIND: Final = 0.25  # s that it may be behind the video before it leaves frames out
 WIDEST: Final = 1280  # pixels: a picture that is kept with an event is shrunk to that
-MOTION: Final = "Motion"
 WHOLE: Final = (0.0, 0.0, 1.0, 1.0)
 
 
@@ -185,7 +186,8 @@ class Looker:
         elif frame.number == 0:
             found = []  # there was nothing to compare it with
         else:
-            found = [Detection(MOTION, round(share, 3), box) for box, share in change.boxes()]
+            moving = change.around(self.region)
+            return [Detection(MOTION, moving[1], moving[0])] if moving is not None else []
         if self.region == WHOLE:
             return found
         height, width = frame.image.shape[:2]

@@ -18,6 +18,8 @@ from iotedge_lab.camera.boxes import Box
 from iotedge_lab.camera.libraries import library
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Frame = NDArray[np.uint8]
@@ -27,10 +29,7 @@ cv2 = library("cv2")
 WIDTH: Final = 160  # pixels to which a frame is shrunk: finer would see the codec's own noise
 STEP: Final = 16  # levels of grey out of 256 by which a pixel has changed
 LEAST: Final = 0.0005  # of the picture's pixels, to be motion: 7 of 160 x 90
-NEIGHBOURS: Final = 7  # pixels of the shrunk picture within which what moves is one thing
-MOST_BOXES: Final = 20
 _SPECK: Final = np.ones((2, 2), np.uint8)
-_NEAR: Final = np.ones((NEIGHBOURS, NEIGHBOURS), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +43,24 @@ class Change:
     width: int
     height: int
 
-    def boxes(self) -> list[tuple[Box, float]]:
-        """What has changed, as boxes in the frame's pixels with the share of each that did; the largest first."""
-        if not self.mask.any():
-            return []
-        count, labels, facts, _ = cv2.connectedComponentsWithStats(cv2.dilate(self.mask, _NEAR))
-        across, down = self.width / self.mask.shape[1], self.height / self.mask.shape[0]
-        found = []
-        for number in range(1, count):
-            left, top, wide, high, _ = (int(each) for each in facts[number])
-            part = self.mask[top : top + high, left : left + wide] * (
-                labels[top : top + high, left : left + wide] == number
-            )
-            columns, rows = np.flatnonzero(part.any(axis=0)), np.flatnonzero(part.any(axis=1))
-            box = Box(
-                (left + int(columns[0])) * across, (top + int(rows[0])) * down,
-                (left + int(columns[-1]) + 1) * across, (top + int(rows[-1]) + 1) * down,
-            )  # fmt: skip
-            area = (int(columns[-1]) - int(columns[0]) + 1) * (int(rows[-1]) - int(rows[0]) + 1)
-            found.append((box, float(part.sum()) / area))
-        return sorted(found, key=lambda each: -each[0].area)[:MOST_BOXES]
+    def around(self, region: Sequence[float] = (0.0, 0.0, 1.0, 1.0)) -> tuple[Box, float] | None:
+        """The box around all that has changed within a region, and the share of the region that did; None: nothing.
+
+        The region's left, top, right and bottom are shares of the frame; the box is in the frame's pixels.
+        """
+        rows, columns = self.mask.shape
+        left, right = round(region[0] * columns), round(region[2] * columns)
+        top, bottom = round(region[1] * rows), round(region[3] * rows)
+        part = self.mask[top:bottom, left:right]
+        if not part.any():
+            return None
+        wide, high = np.flatnonzero(part.any(axis=0)), np.flatnonzero(part.any(axis=1))
+        across, down = self.width / columns, self.height / rows
+        box = Box(
+            (left + int(wide[0])) * across, (top + int(high[0])) * down,
+            (left + int(wide[-1]) + 1) * across, (top + int(high[-1]) + 1) * down,
+        )  # fmt: skip
+        return box, float(part.mean())
 
 
 class Motion:
@@ -82,7 +79,8 @@ class Motion:
         if self._kept is None or self._kept.shape != self._seen.shape:
             return Change(1.0, np.ones(self._seen.shape, np.uint8), columns, rows)
         _, mask = cv2.threshold(cv2.absdiff(self._seen, self._kept), STEP, 1, cv2.THRESH_BINARY)
-        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _SPECK)  # a single pixel is noise
+        # A single pixel is noise. The anchors of a 2 x 2 opening have to be opposite, or what stays is moved.
+        mask = cv2.dilate(cv2.erode(mask, _SPECK, anchor=(0, 0)), _SPECK, anchor=(1, 1))
         return Change(float(cv2.countNonZero(mask)) / mask.size, mask, columns, rows)
 
     def moved(self, change: Change) -> bool:

@@ -83,7 +83,7 @@ class Pictures:
         path = self.folder / f"event-{number:06d}-{re.sub(r'[^A-Za-z]+', '_', label) or '_'}.jpg"
         added = [(number, self._write(path, image))] if self.keep else []
         whole = [*kept, *added]
-        for _, old in whole[: len(whole) - self.keep]:
+        for _, old in whole[: max(0, len(whole) - self.keep)]:
             old.unlink(missing_ok=True)
         return path if self.keep else None
 

@@ -155,7 +155,7 @@ def _check_written(path: Path, frames: int) -> None:
     """OpenCV says nothing of a full disk: so the file is opened, and asked for its frames."""
     reader = open_reader(path)
     try:
-        there = round(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if reader.isOpened() else 0
+        there = max(0, round(reader.get(cv2.CAP_PROP_FRAME_COUNT))) if reader.isOpened() else 0
     finally:
         reader.release()
     if there < frames - 1:  # WebM rounds its length to milliseconds

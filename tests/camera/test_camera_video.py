@@ -1,5 +1,7 @@
 """Videos: what is written can be read, frames come at their times, and bad files stop nobody."""
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -115,6 +117,56 @@ def test_a_recorder_counts_on_and_keeps_the_newest(tmp_path):
     assert recorder.record().path.name == "video-000009.mp4"
     names = sorted(each.name for each in tmp_path.iterdir())
     assert names == ["video-000008.mp4", "video-000009.mp4", "video-notes.txt"]
+
+
+def test_a_recorder_counts_across_codecs_and_bounds_bytes(tmp_path):
+    """Another codec goes on with the numbers and removes the old ones; what does not fit goes, but never the newest."""
+    first = Recorder(tmp_path, frames, keep=5, rate=30.0).record()
+    recorder = Recorder(tmp_path, frames, keep=1, rate=30.0, codec_name="mjpg")
+    assert recorder.next_number() == 2
+    assert recorder.record().path == recorder.path(2)
+    assert not first.path.exists()
+    small = Recorder(tmp_path, frames, keep=5, most_bytes=1, rate=30.0)
+    assert small.record().path.name == "video-000003.mp4"
+    assert [each.name for each in tmp_path.iterdir()] == ["video-000003.mp4"]
+
+
+def test_a_recorder_sweeps_up_after_one_that_was_killed(tmp_path):
+    """Half-written files of its own name go; others stay."""
+    (tmp_path / ".video-000001.part.mp4").write_bytes(b"half")
+    (tmp_path / ".other-000001.part.mp4").write_bytes(b"half")
+    recorder = Recorder(tmp_path, frames, rate=30.0)
+    assert recorder.next_number() == 1
+    recorder.sweep()
+    assert [each.name for each in tmp_path.iterdir()] == [".other-000001.part.mp4"]
+
+
+@pytest.mark.parametrize("name", ["mp4v", "mjpg", "vp8"])
+def test_a_full_disk_is_said(tmp_path, name):
+    """OpenCV says nothing of it; here it is an error with what to do, nothing half stays, and stderr stays empty."""
+    script = (
+        "import resource, sys, numpy as np\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "from iotedge_lab.camera.video import write_video\n"
+        "from iotedge_lab.errors import EnvironmentProblem\n"
+        "noise = np.random.default_rng(1)\n"
+        "frames = (noise.integers(0, 255, (180, 320, 3), dtype=np.uint8) for _ in range(20))\n"
+        "try:\n"
+        "    write_video(frames, sys.argv[1], rate=24, fps=24, codec_name=sys.argv[2])\n"
+        "except EnvironmentProblem as error:\n"
+        "    print(error)\n"
+    )
+    path = tmp_path / f"a{CODECS[name].suffix}"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path), name],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "was not written whole (0 of 20 frames). Is the disk full? Then make room." in done.stdout
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_recorder_records_until_it_is_stopped(tmp_path, caplog):
@@ -237,3 +289,20 @@ def test_a_reader_that_is_left_does_not_read_a_file_twice(tmp_path):
     reader = FolderReader(tmp_path)
     assert next(iter(reader.poll())).number == 0
     assert not list(reader.poll())
+
+
+def test_a_reader_remembers_and_forgets(tmp_path):
+    """What an earlier reader had read is not read again, unless it was changed, or is asked for again by name."""
+    write_video(frames(), tmp_path / "a.mp4", rate=30.0)
+    write_video(frames(), tmp_path / "b.mp4", rate=30.0)
+    before = FolderReader(tmp_path)
+    assert len(list(before.poll())) > 0
+    reader = FolderReader(tmp_path)
+    reader.remember(before.done)
+    assert list(reader.poll()) == []
+    reader.forget("a.mp4")
+    assert {each.path.name for each in reader.poll()} == {"a.mp4"}
+    write_video(frames(), tmp_path / "b.mp4", rate=15.0)
+    assert {each.path.name for each in reader.poll()} == {"b.mp4"}
+    reader.forget()
+    assert {each.path.name for each in reader.poll()} == {"a.mp4", "b.mp4"}

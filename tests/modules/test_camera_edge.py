@@ -29,7 +29,7 @@ def has_detector():
 
 
 def test_from_the_road_to_the_hub(iothub, template):
-    """The camera films a road, the filter sees it in the shared folder, and what it finds arrives, without a picture."""
+    """The camera films a road, the filter sees it in the shared folder, what it finds arrives, and no picture."""
     twins = template["modulesContent"]
     twins[SIMULATOR]["properties.desired"] |= {"every": 3600, "seconds": 2, "rate": 12}
     registry = IoTHubRegistryManager.from_connection_string(iothub.service_connection_string)
@@ -54,7 +54,9 @@ def test_from_the_road_to_the_hub(iothub, template):
         events.close()
     by_type = {}
     for each in found:
-        by_type.setdefault(each.properties[b"messageType"].decode(), []).append(json.loads(each.body_as_str()))
+        by_type.setdefault(each.properties[b"messageType"].decode(), []).append(
+            json.loads(each.body_as_str())
+        )
         assert len(each.body_as_str()) < 600
     (video,) = by_type["video"]
     assert video["video"] == "video-000001.mp4"

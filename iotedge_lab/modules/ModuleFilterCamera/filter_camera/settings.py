@@ -9,7 +9,7 @@
     motion         FILTER_MOTION          the share of the picture that has to change before the detector looks,
                                           0.0005 by default; 0: it looks at every frame
     gap            FILTER_GAP             s without a sighting after which a thing has gone, 1 by default
-    leastFrames    FILTER_LEAST_FRAMES    in how many frames a thing has to be seen to be told, 2 by default
+    leastFrames    FILTER_LEAST_FRAMES    in how many frames a thing has to be seen to be told, 3 by default
     tell           FILTER_TELL            end, the default: an event is told once, when it is over; both: when it has
                                           begun, too (the property `state` says which)
     keepUp         FILTER_KEEP_UP         true, the default: frames are left out and counted where the machine is

@@ -4,7 +4,7 @@ A message is a JSON object of some 250 bytes:
 
     event          its id; the same one where an event is told twice (tell=both), or again after a crash
     label, score   what it is, and how sure the best frame is; Motion where there is no detector: the share of the
-                   box that changed
+                   region that changed
     box            [left, top, right, bottom] in pixels of that frame, whose size is width and height
     time           of that frame, in s from the video's begin, as are first and last
     first, last    when it was seen; `last` is the latest so far where the state is `begin`
