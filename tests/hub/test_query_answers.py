@@ -269,6 +269,10 @@ AGGREGATES = [
     ("nothing, COUNT() AS n", "GROUP BY nothing", [{"n": 5}]),
     ("COUNT() AS n", "GROUP BY tags.on", [{"n": 3}, {"n": 1}, {"n": 1}]),
     ("COUNT() AS n", "WHERE false GROUP BY tags.on", []),
+    ("COUNT()", "", [{"$1": 5}]),
+    ("count(), deviceId, Max(tags.floor)", "WHERE deviceId = 'b' GROUP BY deviceId",
+     [{"$1": 1, "deviceId": "b", "$2": 2}]),
+    ("COUNT() AS n, MIN(tags.floor)", "WHERE deviceId = 'b'", [{"n": 1, "$1": 2}]),
 ]  # fmt: skip
 
 
@@ -310,6 +314,10 @@ FAULTS = [
     ("SELECT * FROM devices WHERE IS_DEFINED(1)", 29, "takes a property"),
     ("SELECT * FROM devices WHERE CONTAINS(tags.a)", 29, "takes 2 arguments, and here it has 1"),
     ("SELECT * FROM devices WHERE SUBSTRING(tags.a, 1, 2, 3) = ''", 29, "takes 2 or more"),
+    (f"SELECT * FROM devices WHERE CONCAT({', '.join(['tags.a'] * 17)}) = ''", 29, "more than 65536 characters"),
+    (f"SELECT * FROM devices WHERE 1 = LENGTH(CONCAT(LOWER(CONCAT({', '.join(['tags.a'] * 16)})), 'x'))", 40,
+     "more than 65536 characters"),
+    ("SELECT COUNT(), COUNT() AS $1 FROM devices", 17, "two columns are called"),
     ("SELECT deviceId FROM devices.jobs", 8, "only SELECT"),
     ("SELECT COUNT() AS n FROM devices.jobs", 8, "only SELECT"),
     ("SELECT * FROM devices.jobs GROUP BY status", 37, "cannot be grouped"),

@@ -285,6 +285,27 @@ def test_long_queries(ask, text):
     assert answer is None or len(text) <= MAX_LENGTH
 
 
+async def test_long_texts_that_are_nearly_alike(house):
+    """The longest that can be put together is looked for in another one; the answer is the right one, and comes."""
+    house.register("a")
+    tags = {"a": "a" * 3000, "b": "a" * 2999 + "b"}
+    house.hub.twins.patch("a", "", {"tags": tags}, None)
+    whole = f"CONCAT({', '.join(['tags.a'] * 15)}, tags.b)"
+    for part, place in (
+        (f"CONCAT({', '.join(['tags.a'] * 7)}, tags.b)", 8 * 3000),
+        ("CONCAT(tags.b, tags.a)", -1),
+    ):
+        text = f"SELECT deviceId FROM devices WHERE INDEX_OF({whole}, {part}) = {place}"
+        assert len((await house.hub.queries.page(text, 1)).items) == 1
+        for name, found in (
+            ("CONTAINS", place >= 0),
+            ("STARTSWITH", False),
+            ("ENDSWITH", place >= 0),
+        ):
+            text = f"SELECT deviceId FROM devices WHERE {name}({whole}, {part})"
+            assert len((await house.hub.queries.page(text, 1)).items) == found
+
+
 DEEP = [
     ("(", "1", ")"), ("-", "tags.a", ""), ("ABS(", "tags.a", ")"), ("LOWER(", "tags.a", ")"),
     ("CONCAT('a', ", "tags.a", ")"), ("CONCAT(", "tags.a", ", tags.b)"), ("(1 + ", "tags.a", ")"),

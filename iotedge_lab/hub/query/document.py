@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from iotedge_lab.broker.twin import TEXT_LIMIT
 from iotedge_lab.hub.query.syntax import Fault
 
 if TYPE_CHECKING:
@@ -43,11 +44,15 @@ class Need(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """An expression in SQL. `type`, of one that is ANY, gives the name of its type as `json_type` does, or NULL."""
+    """An expression in SQL. `type`, of one that is ANY, gives the name of its type as `json_type` does, or NULL.
+
+    `longest`: how many characters it has at most, if it is a text.
+    """
 
     kind: Kind
     sql: str = "NULL"
     type: str = "NULL"
+    longest: int = TEXT_LIMIT
 
 
 class Collection(enum.Enum):

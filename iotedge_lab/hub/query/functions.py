@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 PRIMITIVE: Final = "NOT IN ('object', 'array')"
 _NUMBERS: Final = "('integer', 'real')"
 _SHORT: Final = 80  # characters of SQL: a property or a constant
+LONGEST: Final = 65_536
+"""Characters of a text that an expression may make of others (CONCAT): sixteen of the longest that a twin can hold."""
 
 
 # -- a value as one of a type, else undefined ----------------------------------------------------------
@@ -108,7 +110,10 @@ def call(asked: Call, arguments: Sequence[Value]) -> Value:
         )
     if asked.name == "IS_DEFINED" and not isinstance(asked.arguments[0], Path):
         raise Fault(asked.at, "IS_DEFINED takes a property.")
-    return function.make(arguments)
+    made = function.make(arguments)
+    if made.longest > LONGEST:
+        raise Fault(asked.at, f"this text could have more than {LONGEST} characters; put fewer together.")
+    return made
 
 
 def _plural(count: int) -> str:
@@ -123,8 +128,8 @@ def _number(sql: str) -> Value:
     return Value(Kind.NUMBER, f"({sql})")
 
 
-def _text(sql: str) -> Value:
-    return Value(Kind.TEXT, f"({sql})")
+def _text(sql: str, given: Sequence[Value]) -> Value:
+    return Value(Kind.TEXT, f"({sql})", longest=sum(one.longest for one in given))
 
 
 def _is(*types: str) -> Function:
@@ -136,8 +141,26 @@ def _of_number(template: str) -> Function:
     return Function(1, 1, lambda given: _number(template.format(number(given[0]))))
 
 
+# SQLite looks for a text in another place by place, which takes long where both are long and nearly alike: what is
+# put together of several is left to Python.
+
+
 def _starts(given: Sequence[Value]) -> Value:
+    if not _simple(given):
+        return _bool(f"lab_starts({text(given[0])}, {text(given[1])})")
     return _bool(f"instr({_blob(given[0])}, {_blob(given[1])}) = 1")
+
+
+def _contains(given: Sequence[Value]) -> Value:
+    if not _simple(given):
+        return _bool(f"lab_index({text(given[0])}, {text(given[1])}) >= 0")
+    return _bool(f"instr({_blob(given[0])}, {_blob(given[1])}) > 0")
+
+
+def _index(given: Sequence[Value]) -> Value:
+    if not _simple(given):
+        return _number(f"lab_index({text(given[0])}, {text(given[1])})")
+    return _number(f"instr({text(given[0])}, {text(given[1])}) - 1")
 
 
 def _ends(given: Sequence[Value]) -> Value:
@@ -163,7 +186,7 @@ def _blob(value: Value) -> str:
 
 def _substring(given: Sequence[Value]) -> Value:
     length = number(given[2]) if len(given) == 3 else "9e15"
-    return _text(f"lab_substring({text(given[0])}, {number(given[1])}, {length})")
+    return _text(f"lab_substring({text(given[0])}, {number(given[1])}, {length})", given[:1])
 
 
 def _as_number(given: Sequence[Value]) -> Value:
@@ -192,13 +215,13 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "AS_NUMBER": Function(1, 1, _as_number),
     "STARTSWITH": Function(2, 2, _starts),
     "ENDSWITH": Function(2, 2, _ends),
-    "CONTAINS": Function(2, 2, lambda given: _bool(f"instr({_blob(given[0])}, {_blob(given[1])}) > 0")),
-    "INDEX_OF": Function(2, 2, lambda given: _number(f"instr({text(given[0])}, {text(given[1])}) - 1")),
+    "CONTAINS": Function(2, 2, _contains),
+    "INDEX_OF": Function(2, 2, _index),
     "SUBSTRING": Function(2, 3, _substring),
     "LENGTH": Function(1, 1, lambda given: _number(f"length({text(given[0])})")),
-    "LOWER": Function(1, 1, lambda given: _text(f"lab_lower({text(given[0])})")),
-    "UPPER": Function(1, 1, lambda given: _text(f"lab_upper({text(given[0])})")),
-    "CONCAT": Function(2, 64, lambda given: _text(" || ".join(text(one) for one in given))),
+    "LOWER": Function(1, 1, lambda given: _text(f"lab_lower({text(given[0])})", given)),
+    "UPPER": Function(1, 1, lambda given: _text(f"lab_upper({text(given[0])})", given)),
+    "CONCAT": Function(2, 64, lambda given: _text(" || ".join(text(one) for one in given), given)),
     "ABS": _of_number("lab_abs({0})"),
     "SQUARE": _of_number("lab_power({0}, 2)"),
     "SIGN": _of_number("sign({0})"),
@@ -223,7 +246,9 @@ def register(db: sqlite3.Connection) -> None:
         ("lab_lower", 1, lambda value: None if value is None else value.lower()),
         ("lab_upper", 1, lambda value: None if value is None else value.upper()),
         ("lab_number", 1, _read_number),
+        ("lab_starts", 2, _both(str.startswith)),
         ("lab_ends", 2, _both(str.endswith)),
+        ("lab_index", 2, _both(str.find)),
         ("lab_substring", 3, _part),
         ("lab_modulo", 2, _guarded(math.fmod)),
         ("lab_abs", 1, _guarded(abs)),
@@ -251,7 +276,7 @@ def _guarded(operation: Callable[..., float]) -> Callable[..., float | None]:
     return made
 
 
-def _both(test: Callable[[str, str], bool]) -> Callable[..., bool | None]:
+def _both(test: Callable[[str, str], int]) -> Callable[..., int | None]:
     return lambda whole, part: None if whole is None or part is None else test(whole, part)
 
 

@@ -10,7 +10,9 @@ digits, `_` and `$` is written in double brackets: `tags.[[group]]`. Texts stand
 one is escaped with a backslash (the language's page) or doubled (IoT Edge, module-deployment-monitoring).
 
 Stands for the grammar of iot-hub-devguide-query-language (learn.microsoft.com, IoT Hub). Where it and its examples
-disagree the examples count: a property needs no alias, `true` and `false` are constants. Comments are `/* ... */`.
+disagree the examples count: a property needs no alias, `true` and `false` are constants. An aggregate needs none either
+(Microsoft's own services ask so); the first is then called `$1`, as in the tests of the Azure CLI.
+Comments are `/* ... */`.
 """
 
 from __future__ import annotations
@@ -211,8 +213,6 @@ class _Maker(Transformer[Token, Any]):
         if isinstance(inner, Token) or (word == "COUNT") != (inner is None):
             needs = "nothing between its brackets" if word == "COUNT" else "one property"
             raise Fault(at, f"{word} takes {needs}.")
-        if alias is None:
-            raise Fault(at, f"an aggregate needs a name: {word}({inner or ''}) AS name.")
         return Item(at, inner, word, alias)
 
     def alias(self, children: Sequence[Token]) -> str:

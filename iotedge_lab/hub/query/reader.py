@@ -145,7 +145,8 @@ def connect(path: Path) -> sqlite3.Connection:
         f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
     )
     try:
-        db.execute("PRAGMA temp_store = MEMORY")
+        # What a search has to sort lies in memory as long as it fits into the cache, then in a file.
+        db.execute("PRAGMA temp_store = FILE")
         db.execute("PRAGMA cache_size = -8192")
         db.execute(
             "CREATE TEMP TABLE presence (device TEXT NOT NULL, module TEXT NOT NULL, connected INTEGER NOT NULL, "

@@ -99,7 +99,8 @@ class Compiler:
         kind = _kind(constant)
         if kind in (Kind.TEXT, Kind.NUMBER):
             assert isinstance(constant, str | int | float)
-            return Value(kind, self._bindings.bind(constant))
+            longest = len(constant) if isinstance(constant, str) else 0
+            return Value(kind, self._bindings.bind(constant), longest=longest)
         if kind is Kind.BOOL:
             return Value(kind, "1" if constant else "0")
         return Value(kind)

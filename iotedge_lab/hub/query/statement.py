@@ -195,8 +195,8 @@ def _group(compiler: Compiler, path: Path) -> tuple[str, str]:
 def _aggregates(
     compiler: Compiler, items: tuple[Item, ...], group: Path | None, of: Collection
 ) -> tuple[str, tuple[tuple[str, bool], ...]]:
-    """The columns of the aggregates, and the names of all columns."""
-    made, names = [], []
+    """The columns of the aggregates, and the names of all columns; aggregates without one are $1, $2 and so on."""
+    made, names, unnamed = [], [], 0
     key = None if group is None else resolve(group, of)
     for item in items:
         if item.aggregate is None:
@@ -207,9 +207,9 @@ def _aggregates(
                 raise Fault(item.at, f"beside aggregates a property can only be {what}.")
             names.append((column.name, True))
             continue
-        assert item.alias is not None
         made.append("COUNT(*)" if item.path is None else _aggregate(item.aggregate, compiler.path(item.path)))
-        names.append((item.alias, False))
+        unnamed += item.alias is None
+        names.append((item.alias or f"${unnamed}", False))
     _check_names(items, [name for name, _ in names])
     return "".join(f", {sql}" for sql in made), tuple(names)
 
