@@ -63,6 +63,11 @@ class Stopwatch:
             )
         self._open[step] = self._open.get(step, 0.0) + milliseconds
 
+    def add_seconds(self, spent: Mapping[str, float]) -> None:
+        """Times by step in seconds, such as `iotedge_lab.camera.looking.Look.spent`. Raises `UsageError`."""
+        for step, seconds in spent.items():
+            self.add(step, seconds * 1000.0)
+
     def each(self, step: str, items: Iterable[Item]) -> Iterator[Item]:
         """The items as they come; the time that each took to come counts as that step."""
         coming = iter(items)

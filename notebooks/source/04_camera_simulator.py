@@ -358,18 +358,19 @@ edge.wait_until_running("ModuleSimulatorCamera")
 # %%
 def told(count):
     """The messages of the camera since `began`, as soon as there are so many."""
-    found = []
+    found, give_up = [], time.monotonic() + 60
     client = EventHubConsumerClient.from_connection_string(
         lab.events_connection_string, "$Default", eventhub_name=lab.events_name
     )
 
     def on_event(context, event):
-        if event.properties.get(b"messageType") == b"video":
+        kind = (event.properties or {}).get(b"messageType") if event else None
+        if kind == b"video":
             found.append(json.loads(event.body_as_str()))
-        if len(found) >= count:
+        if len(found) >= count or time.monotonic() > give_up:
             client.close()
 
-    client.receive(on_event, starting_position=began, prefetch=10)
+    client.receive(on_event, starting_position=began, max_wait_time=1, prefetch=10)
     return found
 
 
@@ -454,5 +455,5 @@ workplace.cleanup()
 # - made videos in several codecs, played one, and read them, broken ones too
 # - shared a folder by `createOptions`, deployed the camera, and found its videos and its words about them
 #
-# **Next**: 05, a model of the car's speed, is to come; what watches these videos is in
-# 06, the camera filter.
+# **Next**: [05 AutoML on the car's data](05_automl_car_model.ipynb). What watches these videos is in
+# [06 The camera filter](06_camera_filter.ipynb).

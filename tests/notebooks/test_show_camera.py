@@ -241,9 +241,10 @@ def test_a_stopwatch_adds_up_by_step_and_frame() -> None:
     with watch("look"):
         pass
     watch.add("send", 2.0)
+    watch.add_seconds({"send": 0.001, "draw": 0.004})
     watch.next_frame()
     assert watch.frames == 1
-    assert watch.typical() == {"look": pytest.approx(15.0), "send": 2.0}
+    assert watch.typical() == {"look": pytest.approx(15.0), "send": 3.0, "draw": 4.0}
 
 
 def test_a_stopwatch_tells_the_middle_and_the_slow_frame() -> None:
