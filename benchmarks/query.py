@@ -1,4 +1,4 @@
-"""Queries over ten thousand twins, and a configuration for all of them: how long each takes, and who waits meanwhile.
+"""Queries over ten thousand twins, a configuration and jobs for all of them: how long each takes, and who waits.
 
 Measured by bare HTTPS on a kept connection (and once by azure-iot-hub), as in `service`. The queries look at every
 twin: the hub has no index of tags or properties, and needs none to answer in time.
@@ -7,6 +7,7 @@ twin: the hub has no index of tags or properties, and needs none to answer in ti
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 import time
@@ -15,14 +16,14 @@ from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
 from benchmarks.servers import HubServer
-from benchmarks.service import Rest, store_twins
-from benchmarks.setting import Row, Setting
+from benchmarks.service import Rest, fleet_clients, store_twins
+from benchmarks.setting import Row, Setting, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 NAME = "query"
-TITLE = "Queries and configurations over ten thousand twins"
+TITLE = "Queries, configurations and jobs over ten thousand twins"
 MOST_MS = 200.0
 
 # What is asked, as a row calls it. The third one finds one twin, at the end; the last one has the most to work out.
@@ -45,7 +46,7 @@ QUERIES = {
 
 
 def run(setting: Setting, say: Callable[[str], None]) -> list[Row]:
-    """The queries, one after another; then a configuration."""
+    """The queries, one after another; then a configuration, jobs, and messages while each of them is at work."""
     with HubServer(setting.folder / "query-hub") as hub, contextlib.closing(Rest(hub)) as rest:
         stored = setting.count(10_000, 100)
         store_twins(rest, stored)
@@ -53,6 +54,8 @@ def run(setting: Setting, say: Callable[[str], None]) -> list[Row]:
         rows.append(_by_sdk(hub, stored, setting))
         rows += _meanwhile(hub, rest, setting, say)
         rows += _configuration(hub, rest, stored, say)
+        rows += _jobs(rest, stored, say)
+        rows += _messages(hub, rest, setting, say)
     return rows
 
 
@@ -181,3 +184,82 @@ def _configuration(hub: HubServer, rest: Rest, stored: int, say: Callable[[str],
         Row("Twin read meanwhile, p50", median(times), "ms"),
         Row("Twin read meanwhile, p99", _p99(times), "ms"),
     ]
+
+
+# -- jobs ----------------------------------------------------------------------------------------------
+
+UPDATE = {
+    "type": "scheduleUpdateTwin",
+    "queryCondition": "tags.place.y = 1",
+    "updateTwin": {"etag": "*", "properties": {"desired": {"camera": {"rate": 25}}}},
+}
+CALL = {
+    "type": "scheduleDeviceMethod",
+    "queryCondition": "tags.place.y = 1",
+    "cloudToDeviceMethod": {"methodName": "ping", "payload": None},
+}
+
+
+def _job(rest: Rest, name: str, body: dict[str, object]) -> tuple[float, dict[str, int]]:
+    """Make a job; how long until it has ended, and its statistics."""
+    began = time.perf_counter()
+    rest.call("PUT", f"/jobs/v2/{name}", body)
+    while (found := rest.call("GET", f"/jobs/v2/{name}"))["status"] in ("queued", "running"):
+        time.sleep(0.1)
+    assert found["status"] == "completed", found
+    return time.perf_counter() - began, found["deviceJobStatistics"]
+
+
+def _jobs(rest: Rest, stored: int, say: Callable[[str], None]) -> list[Row]:
+    """One that updates all twins, and one that calls a method of devices that are not there."""
+    updated, statistics = _job(rest, "update", UPDATE)
+    assert statistics["succeededCount"] == stored
+    called, statistics = _job(rest, "call", CALL)
+    assert statistics["failedCount"] == stored
+    say(f"a job for {stored:,} twins: {updated:.1f} s, and {called:.1f} s of methods")
+    note = "each twin changed, with its version, its metadata and its outcome"
+    return [
+        Row(f"A job for {stored:,} twins, until all are updated", updated, "s", note=note),
+        Row(f"A job of a method for {stored:,} devices that are not connected", called, "s"),
+    ]
+
+
+# -- messages meanwhile --------------------------------------------------------------------------------
+
+
+def _messages(hub: HubServer, rest: Rest, setting: Setting, say: Callable[[str], None]) -> list[Row]:
+    """Devices that send once a second: when their messages are acknowledged, alone and while the hub is at work."""
+    devices, seconds = setting.count(200, 5), setting.count(8, 1)
+    clients = fleet_clients(hub, rest, devices)
+    numbers = itertools.count()
+    with contextlib.closing(Rest(hub)) as other:
+
+        def query() -> None:
+            other.call("POST", "/devices/query", {"query": QUERIES["COUNT, AVG, GROUP BY"]})
+
+        def job() -> None:
+            _job(other, f"again-{next(numbers)}", UPDATE)
+
+        rows = []
+        work: dict[str, Callable[[], object] | None] = {
+            "alone": None,
+            "while queries run": query,
+            "while jobs update all twins": job,
+        }
+        for when, repeated in work.items():
+            worker = Worker(
+                "service_load",
+                {"kind": "fleet", **hub.to(), "size": 200, "clients": clients, "seconds": seconds},
+            )
+            try:
+                worker.line()
+                with _going_on(repeated) if repeated else contextlib.nullcontext():
+                    worker.tell()
+                    told = worker.line()
+            finally:
+                worker.end()
+            assert told["acked"] == told["sent"], "a message was not acknowledged"
+            say(f"PUBACK {when}: p50 {told['p50']:.1f} ms, p99 {told['p99']:.1f} ms")
+            name = f"{devices} devices, a message a second each, {when}: PUBACK"
+            rows += [Row(f"{name}, p50", told["p50"], "ms"), Row(f"{name}, p99", told["p99"], "ms")]
+    return rows

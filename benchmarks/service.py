@@ -220,7 +220,7 @@ def _without_uvloop(folder: Path) -> Iterator[None]:
             os.environ["PYTHONPATH"] = before
 
 
-def _clients(hub: HubServer, rest: Rest, count: int) -> list[dict[str, str]]:
+def fleet_clients(hub: HubServer, rest: Rest, count: int) -> list[dict[str, str]]:
     """Devices that were just registered, and how each logs in."""
     names = [f"fleet-{number:04}" for number in range(count)]
     authentication = {"type": "sas", "symmetricKey": {"primaryKey": _KEY, "secondaryKey": _KEY}}
@@ -245,7 +245,7 @@ def _clients(hub: HubServer, rest: Rest, count: int) -> list[dict[str, str]]:
 def _fleet(setting: Setting, say: Callable[[str], None], folder: Path, where: str) -> list[Row]:
     devices, seconds = setting.count(1000, 20), setting.count(20, 2)
     with HubServer(folder) as hub, contextlib.closing(Rest(hub)) as rest:
-        job = {"kind": "fleet", **hub.to(), "size": 200, "clients": _clients(hub, rest, devices)}
+        job = {"kind": "fleet", **hub.to(), "size": 200, "clients": fleet_clients(hub, rest, devices)}
         worker = Worker("service_load", job | {"seconds": seconds})
         try:
             connected = worker.line()["seconds"]

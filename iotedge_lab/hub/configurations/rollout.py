@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 25  # devices of one slice, at most
-_SLICE: Final = 0.003  # s, about which a slice may take
+_SLICE: Final = 0.001  # s, about which a slice may take
 _PAUSE: Final = 4  # turns of the loop between two slices: a request needs a few
 Json = dict[str, Any]
 

@@ -40,8 +40,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 50  # calls of methods that a job has under way
 _PAGE: Final = 250  # devices that are noted at once
-_TWINS: Final = 25  # twins of one slice, at most
-_SLICE: Final = 0.003  # s, about which a slice may take
+_TWINS: Final = 10  # twins of one slice, at most
+_SLICE: Final = 0.001  # s, about which a slice may take
 _PAUSE: Final = 4  # turns of the loop between two slices: a request needs a few
 _PRUNE_EVERY: Final = 60.0  # s
 
