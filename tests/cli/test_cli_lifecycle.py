@@ -93,6 +93,9 @@ def test_status_counts(hub, state, cli):
     found = json.loads(cli("status", *state, "--json").stdout)
     assert (found["running"], found["hostname"], found["devices"]) == (True, hub.hostname, 2)
     assert found["ports"]["mqtt"] == 8883
+    endpoint = hub.storage_connection_string.split("BlobEndpoint=")[1].rstrip(";")
+    assert found["storage"] == {"endpoint": endpoint, "running": False}
+    assert shown["storage"].strip() == f"{endpoint} (starts when it is used)"
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
