@@ -126,12 +126,13 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def listen(host: str, port: int, *, backlog: int = BACKLOG) -> list[socket.socket]:
+def listen(host: str, port: int, *, backlog: int = BACKLOG, blame: bool = True) -> list[socket.socket]:
     """Non-blocking sockets that listen on `host` and `port` (0: any free port).
 
     One socket, or for `localhost` one for each of IPv4 and IPv6, on the same port; where the machine has no
     IPv6, only the first. Raises UsageError (not loopback), PortTaken (naming the holder if it can be seen),
-    EnvironmentProblem (a privileged port, no such address); none is left open then.
+    EnvironmentProblem (a privileged port, no such address); none is left open then. `blame` False: a PortTaken
+    names nobody, for whoever only tries the next address; to look costs milliseconds for each process there is.
     """
     if not 0 <= port <= 65535:
         raise UsageError(f"{port} is no port: 0 to 65535.")
@@ -140,7 +141,7 @@ def listen(host: str, port: int, *, backlog: int = BACKLOG) -> list[socket.socke
     tries = 8 if port == 0 and len(addresses) > 1 else 1
     for left in reversed(range(tries)):
         try:
-            return _listen_all(addresses, port, backlog)
+            return _listen_all(addresses, port, backlog, blame=blame)
         except PortTaken:
             if not left:
                 raise
@@ -231,7 +232,7 @@ def who_listens(port: int) -> list[Listening]:
     return result
 
 
-def _listen_all(addresses: list[str], port: int, backlog: int) -> list[socket.socket]:
+def _listen_all(addresses: list[str], port: int, backlog: int, *, blame: bool) -> list[socket.socket]:
     """One socket for each address, on one port; where there is no IPv6, without it. All or none."""
     sockets: list[socket.socket] = []
     for address in addresses:
@@ -242,6 +243,8 @@ def _listen_all(addresses: list[str], port: int, backlog: int) -> list[socket.so
                 continue
             for each in sockets:
                 each.close()
+            if not blame and error.errno in _TAKEN:
+                raise PortTaken(f"{address}:{port} is taken.") from error
             raise _explained(address, port, error) from error
         port = sockets[0].getsockname()[1]
     return sockets

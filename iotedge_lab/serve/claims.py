@@ -64,7 +64,7 @@ def bind(
         return asked, bind_all(asked, ports)
     if before and not claimed(before, owner):
         with contextlib.suppress(PortTaken):
-            return before, bind_all(before, ports)
+            return before, bind_all(before, ports, blame=False)
     return _next_address(ports, owner, first)
 
 
@@ -79,12 +79,15 @@ def would_bind(ports: Sequence[int], owner: Path) -> str:
     return address
 
 
-def bind_all(host: str, ports: Sequence[int]) -> list[socket.socket]:
-    """All ports of `host`, or none; the lowest first, so that of two hubs that meet one moves on at once."""
+def bind_all(host: str, ports: Sequence[int], *, blame: bool = True) -> list[socket.socket]:
+    """All ports of `host`, or none; the lowest first, so that of two hubs that meet one moves on at once.
+
+    `blame`: whether a PortTaken says by whom (`addresses.listen`).
+    """
     made: list[socket.socket] = []
     try:
         for port in sorted(ports):
-            made.extend(listen(host, port))
+            made.extend(listen(host, port, blame=blame))
     except BaseException:
         for each in made:
             each.close()
@@ -102,7 +105,7 @@ def _next_address(ports: Sequence[int], owner: Path, first: int) -> tuple[str, l
         if claimed(address, owner):
             continue
         try:
-            return address, bind_all(address, ports)
+            return address, bind_all(address, ports, blame=False)
         except PortTaken:
             continue
         except EnvironmentProblem:
