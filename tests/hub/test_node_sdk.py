@@ -6,6 +6,7 @@ other) where the hub could not bind it.
 
 import pytest
 from node import Node, NodeError
+from patience import until
 
 from iotedge_lab.wire.connection_string import ConnectionString
 
@@ -228,6 +229,30 @@ def test_methods_from_the_service(node, module, connected):
         node.call("onMethod", name=connected(device, which), method="go", status=status)
         answer = node.call("invoke", device=device, module=which, params=params)
         assert answer == {"status": status, "payload": {"echo": {"x": 1}}}
+
+
+@pytest.mark.usefixtures("port_443")
+def test_jobs(node, device, connected):
+    """JobClient makes jobs, and lists them page by page; what became of them is in devices.jobs."""
+    node.call("onMethod", name=connected(device), method="go", status=202)
+    condition = f"deviceId = '{device}'"
+    patch = {"etag": "*", "tags": {"by": "node"}}
+    node.call("jobs", method="scheduleTwinUpdate", args=[f"twin-{device}", condition, patch])
+    call = {"methodName": "go", "payload": {"x": 1}}
+    node.call("jobs", method="scheduleDeviceMethod", args=[f"call-{device}", condition, call])
+    names = [f"twin-{device}", f"call-{device}"]
+    for name in names:
+        until(lambda name=name: node.call("jobs", method="getJob", args=[name])["status"] == "completed", 60)
+    assert _registry(node, "getTwin", device)["tags"] == {"by": "node"}
+    pages = node.call("pages", type="", status="completed", size=1)
+    assert [len(page) for page in pages] == [1] * len(pages)
+    assert [page[0]["jobId"] for page in pages[:2]] == names[::-1]
+    rows = node.call("pages", text=f"SELECT * FROM devices.jobs WHERE deviceId = '{device}'", size=1)
+    assert [page[0]["jobId"] for page in rows] == names
+    assert rows[1][0]["outcome"]["deviceMethodResponse"] == {"status": 202, "payload": {"echo": {"x": 1}}}
+    with pytest.raises(NodeError) as caught:
+        node.call("jobs", method="cancelJob", args=["nothing"])
+    assert caught.value.status == 404
 
 
 @pytest.mark.usefixtures("port_443")

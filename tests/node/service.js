@@ -1,7 +1,7 @@
 "use strict";
-// azure-iothub: the registry, twins, methods (HTTPS, port 443) and cloud-to-device messages (AMQP).
+// azure-iothub: the registry, twins, methods, jobs (HTTPS, port 443) and cloud-to-device messages (AMQP).
 
-const { Amqp, AmqpWs, Client, Registry } = require("azure-iothub");
+const { Amqp, AmqpWs, Client, JobClient, Registry } = require("azure-iothub");
 const { Message } = require("azure-iot-common");
 
 module.exports = (tell) => {
@@ -21,6 +21,19 @@ module.exports = (tell) => {
     async invoke({ device, module, params }) {
       const to = module ? [device, module] : [device];
       return (await Client.fromConnectionString(connectionString).invokeDeviceMethod(...to, params)).result;
+    },
+    // Any method of the job client: scheduleTwinUpdate, scheduleDeviceMethod, getJob, cancelJob.
+    async jobs({ method, args }) {
+      return (await JobClient.fromConnectionString(connectionString)[method](...args)).jobStatus;
+    },
+    // The pages of a query: of jobs by type and status, or of the query language.
+    async pages({ text, type, status, size }) {
+      const query = text
+        ? registry.createQuery(text, size)
+        : JobClient.fromConnectionString(connectionString).createQuery(type, status, size);
+      const pages = [];
+      while (query.hasMoreResults) pages.push((await query.next(query.continuationToken)).result);
+      return pages;
     },
     async open({ name, websocket = false }) {
       const client = Client.fromConnectionString(connectionString, websocket ? AmqpWs : Amqp);
