@@ -212,8 +212,11 @@ async def _storage(
     """The storage account's port, watched: the first who connects has its server started (`iotedge_lab.blobs`)."""
     place = StorageFolder(folder.path)
     keys = place.keys(clock)
-    kept = urlsplit(StorageAccount.parse(before.storage).endpoint).port if before and before.storage else 0
-    listening = await bind_kept(HOST, kept or 0, STORAGE_PORTS, clock, place.locked)
+    kept = 0
+    if before and before.storage:
+        with contextlib.suppress(LabError, ValueError):  # a file that somebody has changed
+            kept = urlsplit(StorageAccount.parse(before.storage).endpoint).port or 0
+    listening = await bind_kept(HOST, kept, STORAGE_PORTS, clock, place.locked)
     if listening is None:
         return None
     command = ("-m", "iotedge_lab.blobs", "--state", str(folder.path))

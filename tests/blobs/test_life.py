@@ -173,6 +173,7 @@ def test_on_azure(monkeypatch, tmp_path):
         "IOTHUB_CONNECTION_STRING",
         "HostName=h.azure-devices.net;SharedAccessKeyName=iothubowner;SharedAccessKey=a2V5",
     )
+    monkeypatch.delenv(STORAGE_VARIABLE, raising=False)
     with Lab.open(tmp_path) as lab:
         with pytest.raises(ConnectionStringError, match=STORAGE_VARIABLE):
             _ = lab.storage_connection_string
