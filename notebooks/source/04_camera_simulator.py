@@ -103,19 +103,20 @@ pd.DataFrame(known, columns=["label", "left, top, right, bottom (pixels)", "of i
 # %% [markdown]
 # ### Frames of your own
 #
-# A folder of PNG or JPEG files does as well as the painted road, whatever their size. `FRAMES = Path("...")` names
-# yours. As long as you have none, here are five of ours, of an odd size, and one that was cut short on its way:
+# A folder of PNG or JPEG files does as well as the painted road, whatever their size. If you have none, here are five
+# of ours, of an odd size, and one that was cut short on its way:
 
 # %%
 workplace = tempfile.TemporaryDirectory()
-FRAMES = Path(workplace.name)
+ours = Path(workplace.name)
 for number in range(1, 6):
     small = cv2.resize(road.frame(10.0 * number).image, (321, 181))
-    cv2.imwrite(str(FRAMES / f"frame{number}.png"), small)
-whole = (FRAMES / "frame1.png").read_bytes()
-_ = (FRAMES / "frame6.png").write_bytes(whole[: len(whole) // 2])
+    cv2.imwrite(str(ours / f"frame{number}.png"), small)
+whole = (ours / "frame1.png").read_bytes()
+_ = (ours / "frame6.png").write_bytes(whole[: len(whole) // 2])
 
 # %%
+FRAMES = ours  # or Path("...") of a folder of yours
 getLogger("iotedge_lab").setLevel("ERROR")  # what is left out is told below
 own = FrameFolder(FRAMES)
 pictures = [named.image for named in own.frames()]
@@ -308,22 +309,25 @@ assert {problem.path.name for problem in problems} == {"half.webm", "list.mp4"}
 #
 # ## On the edge
 #
-# Now a camera on an edge device, with the module's own manifest.
+# Now a camera on an edge device. Its manifest has a filter, too, whose turn comes in notebook 06.
 
 # %%
 registry.create_device_with_sas("camera-edge", None, None, "enabled", iot_edge=True)
 registry.update_twin("camera-edge", Twin(tags={"iotedgeLab": True}))
 template = MODULES / "ModuleSimulatorCamera" / "deployment.template.json"
 manifest = load(template.read_text()).content["modulesContent"]
-agent = manifest["$edgeAgent"]["properties.desired"]
-agent["modules"]["ModuleSimulatorCamera"]["settings"]
+modules = manifest["$edgeAgent"]["properties.desired"]["modules"]
+routes = manifest["$edgeHub"]["properties.desired"]["routes"]
+del modules["ModuleFilterCamera"], manifest["ModuleFilterCamera"]
+del routes["ModuleFilterCameraToIoTHub"]
+modules["ModuleSimulatorCamera"]["settings"]
 
 # %% [markdown]
 # ### Exercise 3: a shared folder
 #
-# A module sees its own folder only, `/app`. What it writes elsewhere is gone with it. `createOptions` are Docker's; a
-# *mount* there makes a folder of the device appear in the module. The device's `/srv/camera` is to be the module's
-# `/app/stream`. Its type is `bind`.
+# A module sees only `/app`, a folder of its own. `createOptions` are Docker's: a *mount* makes a folder of the device
+# appear in there. The blog mounts the device's whole `/tmp`. Do it better: the device's `/srv/camera` is to be the
+# module's `/app/stream`.
 
 # %% exercise="mount"
 # >>> solution
@@ -336,7 +340,7 @@ exercise.check_mount(MOUNT)
 
 # %%
 options = {"HostConfig": {"Mounts": [MOUNT]}}
-agent["modules"]["ModuleSimulatorCamera"]["settings"]["createOptions"] = json.dumps(options)
+modules["ModuleSimulatorCamera"]["settings"]["createOptions"] = json.dumps(options)
 desired = {"every": 60, "seconds": 5, "codec": "vp8", "seed": 7, "reportSeconds": 1}
 manifest["ModuleSimulatorCamera"] = {"properties.desired": desired}
 
@@ -427,15 +431,17 @@ second = told(2)[1]
 # came out of the video, on the right our own painting, with its ground truth:
 
 # %%
-filmed = next(read_video(disk / second["video"]))
-painted = Scene(rows, seed=second["seed"], weather=second["weather"]).frame(second["begin"])
+*_, filmed = read_video(disk / second["video"])
+there = Scene(rows, seed=second["seed"], weather=second["weather"])
+painted = there.frame(second["begin"] + filmed.seconds)
 apart = cv2.absdiff(filmed.image, painted.image).mean()
 assert apart < 8, f"the pictures differ by {apart:.1f} levels of 255"
 
 # %%
-left = frames.frame(filmed.image, "The first frame of the video at dusk.", width=360)
+left = frames.frame(filmed.image, "The last frame of the video at dusk.", width=360)
+truth = [each for each in painted.truth if each.visible > 0.6]
 words = "The same, painted, with ground truth."
-right = frames.frame(painted.image, words, boxes=painted.truth, width=360)
+right = frames.frame(painted.image, words, boxes=truth, width=360)
 frames.side_by_side(left, right)
 
 # %% tags=["nbval-ignore-output"]
