@@ -153,6 +153,12 @@ class QuotaExceeded(ServiceError):
     status, code, name = 403, 403002, "IotHubQuotaExceeded"
 
 
+class JobQuotaExceeded(ServiceError):
+    """403003: there are as many jobs as there may be."""
+
+    status, code, name = 403, 403003, "JobQuotaExceeded"
+
+
 class DeviceNotFound(ServiceError):
     """404001: no such device identity."""
 

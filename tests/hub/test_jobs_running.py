@@ -11,11 +11,12 @@ from scheduling import Device, carried_out, counts, method, put, rows, shown, st
 from iotedge_lab.errors import (
     JobAlreadyExists,
     JobNotFound,
+    JobQuotaExceeded,
     JobRunPreconditionFailed,
     StoreUnavailable,
     TooManyActiveJobs,
 )
-from iotedge_lab.hub.jobs import runner
+from iotedge_lab.hub.jobs import book, runner
 from iotedge_lab.hub.jobs.book import KEPT_SECONDS, MOST_ACTIVE
 from iotedge_lab.hub.jobs.job import DEFAULT_SECONDS
 from iotedge_lab.wire.mqtt.packets import PublishRun
@@ -277,6 +278,18 @@ async def test_ten_at_once(house):
     assert {shown(house, f"j{number}")["status"] for number in range(1, MOST_ACTIVE)} == {"completed"}
     put(house, "more", update())
     await carried_out(house)
+
+
+async def test_how_many_may_wait(house, monkeypatch):
+    """So many jobs that have not ended, and no more; one that was cancelled makes room."""
+    monkeypatch.setattr(book, "MOST", 3)
+    start(house)
+    for number in range(3):
+        put(house, f"j{number}", update(startTime="2100-01-01"))
+    with pytest.raises(JobQuotaExceeded, match="3 jobs have not ended"):
+        put(house, "more", update(startTime="2100-01-01"))
+    house.hub.jobs.cancel("j1")
+    put(house, "more", update(startTime="2100-01-01"))
 
 
 async def test_a_condition_that_cannot_be_worked_out(house, monkeypatch):

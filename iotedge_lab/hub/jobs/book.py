@@ -1,7 +1,8 @@
 """All jobs of a hub: kept in its store, for 30 days after they have ended.
 
 Ten may be under way at once, as on a hub of the tier S3 (iot-hub-devguide-quotas-throttling); one more is refused
-(429004), and one whose time comes meanwhile waits, `queued`, until another has ended.
+(429004), and one whose time comes meanwhile waits, `queued`, until another has ended. Azure names no bound for those
+that wait for their time; here there are `MOST` that have not ended (403003), since each is held in memory.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from iotedge_lab.errors import (
     JobAlreadyExists,
     JobNotFound,
+    JobQuotaExceeded,
     JobRunPreconditionFailed,
     TooManyActiveJobs,
 )
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from iotedge_lab.hub.store import Store
 
 MOST_ACTIVE: Final = 10
+MOST: Final = 1000
 KEPT_SECONDS: Final = 30 * 86_400.0
 _SWEEP: Final = 500  # rows deleted in one go: about a millisecond
 _COLUMNS: Final = (
@@ -61,7 +64,7 @@ class Jobs:
         return None if row is None else _job(row)
 
     def put(self, draft: Draft) -> Job:
-        """Keep a new one. Raises `JobAlreadyExists`, `TooManyActiveJobs`, `StoreUnavailable`."""
+        """Keep a new one. Raises `JobAlreadyExists`, `TooManyActiveJobs`, `JobQuotaExceeded`, `StoreUnavailable`."""
         if self.find(draft.id) is not None:
             raise JobAlreadyExists(
                 f"there is a job {draft.id!r} already; a job cannot be changed, make one with another id."
@@ -73,6 +76,8 @@ class Jobs:
                 f"{MOST_ACTIVE} jobs are under way, the most there may be at once; wait until one has ended, cancel "
                 "one, or set a later startTime."
             )
+        if len(self._open) >= MOST:
+            raise JobQuotaExceeded(f"{MOST} jobs have not ended, the most there may be; cancel some of them.")
         status = Status.QUEUED if start <= now else Status.SCHEDULED
         with self._store.transaction() as db:
             made = db.execute(
