@@ -1,8 +1,10 @@
 """A lab whose storage the tests of this folder share, and the vendor's clients of it."""
 
+import contextlib
 import itertools
 
 import pytest
+from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient
 
 from iotedge_lab.lab import Lab
@@ -26,7 +28,7 @@ def _trust(request, monkeypatch, _no_hub_from_outside):
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(lab.state_dir / "certificates" / "lab-ca.pem"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def service(lab):
     """The vendor's client; small pieces, and no second try, so that what the server says is what is seen."""
     with BlobServiceClient.from_connection_string(
@@ -34,6 +36,7 @@ def service(lab):
         retry_total=0,
         max_single_put_size=256 * 1024,
         max_block_size=128 * 1024,
+        connection_verify=str(lab.state_dir / "certificates" / "lab-ca.pem"),
     ) as client:
         yield client
 
@@ -46,11 +49,11 @@ def container(service):
     """A fresh container's client; deleted after the test."""
     made = service.create_container(f"test-{next(_numbers)}")
     yield made
-    if made.exists():
+    with contextlib.suppress(ResourceNotFoundError):
         made.delete_container()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def key(lab):
     """The account's key."""
     return lab.storage_connection_string.split("AccountKey=")[1].split(";")[0]

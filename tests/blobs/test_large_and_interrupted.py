@@ -11,6 +11,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobBlock, BlobServiceClient
 
 from iotedge_lab.serve.storage import StorageFolder
+from iotedge_lab.storage_calls import StorageCalls
 
 MB = 1024 * 1024
 BLOCK = 2 * MB
@@ -26,12 +27,13 @@ def large(lab):
 
 
 @pytest.fixture
-def server(lab, service):
+def server(lab):
     """`server()`: the process that serves now."""
     folder = StorageFolder(lab.state_dir)
+    calls = StorageCalls(lab.storage_connection_string, lab.state_dir / "certificates" / "lab-ca.pem")
 
     def now():
-        service.get_account_information()  # it is there
+        calls.health()  # it is there
         return psutil.Process(folder.read().pid)
 
     return now

@@ -2,7 +2,8 @@
 
 The environment is what the manifest says and `IOTEDGE_*`, no more: the runtime's own variables may hold service
 keys (`IOTHUB_CONNECTION_STRING`), proxies and certificates that a module on a device would not have either. From
-the runtime's environment come only `PASSED_ON`, without which a program does not run at all on this machine.
+the runtime's environment come only `PASSED_ON`, without which a program does not run at all on this machine. What the
+system's roots are to Azure Storage on a device, SSL_CERT_FILE and REQUESTS_CA_BUNDLE are here to the lab's storage.
 `PYTHONPATH` is not among them: modules run in the runtime's own interpreter, so what is installed beside it can be
 imported, `iotedge_lab.car` and `iotedge_lab.camera` too.
 

@@ -276,12 +276,15 @@ def test_logs_and_restart(a, running):
 
 
 def test_the_environment_of_a_module(a, running):
-    """It is the manifest's and IOTEDGE_*: no key, no connection string, nothing of who started the runtime."""
+    """The manifest's, IOTEDGE_* and trust in the lab's storage: no key, nothing of who started the runtime."""
     found = a("environment")
     text = json.dumps(found)
     assert "SharedAccessKey" not in text
-    assert not {
-        name for name in found if name.startswith(("IOTHUB", "EVENTHUB", "SSL_", "REQUESTS_", "PYTEST"))
+    assert not {name for name in found if name.startswith(("IOTHUB", "EVENTHUB", "AZURE", "PYTEST"))}
+    bundle = str(running.lab.state_dir / "certificates" / "ca-bundle.pem")
+    assert {name: value for name, value in found.items() if name.startswith(("SSL_", "REQUESTS_"))} == {
+        "SSL_CERT_FILE": bundle,
+        "REQUESTS_CA_BUNDLE": bundle,
     }
     assert found["IOTEDGE_GATEWAYHOSTNAME"] == running.edge.gateway
     assert running.lab._told.keys["iothubowner"] not in text
