@@ -360,8 +360,8 @@ edge.wait_until_running("ModuleSimulatorCamera")
 
 
 # %%
-def told(count):
-    """The messages of the camera since `began`, as soon as there are so many."""
+def told(video=None):
+    """What the camera tells of a video, by its name, or of the first one since `began`."""
     found, give_up = [], time.monotonic() + 60
     client = EventHubConsumerClient.from_connection_string(
         lab.events_connection_string, "$Default", eventhub_name=lab.events_name
@@ -370,16 +370,18 @@ def told(count):
     def on_event(context, event):
         kind = (event.properties or {}).get(b"messageType") if event else None
         if kind == b"video":
-            found.append(json.loads(event.body_as_str()))
-        if len(found) >= count or time.monotonic() > give_up:
+            word = json.loads(event.body_as_str())
+            found.extend([word] if video in (None, word["video"]) else [])
+        if found or time.monotonic() > give_up:
             client.close()
 
     client.receive(on_event, starting_position=began, max_wait_time=1, prefetch=10)
-    return found
+    assert found, "not in a minute; look at edge.logs(...)"
+    return found[0]
 
 
 # %% tags=["nbval-ignore-output"]
-first = told(1)[0]
+first = told()
 first
 
 # %% [markdown]
@@ -420,10 +422,10 @@ give_up = time.monotonic() + 60
 while ask_camera("status")["weather"] != "dusk":
     assert time.monotonic() < give_up, "not in a minute; look at edge.logs(...)"
     time.sleep(0.1)
-ask_camera("record")
+asked = ask_camera("record")
 
 # %% tags=["nbval-ignore-output"]
-second = told(2)[1]
+second = told(asked["video"])
 {name: second[name] for name in ("video", "weather", "seed", "begin", "end")}
 
 # %% [markdown]

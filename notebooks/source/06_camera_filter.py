@@ -363,6 +363,7 @@ def detections(since, count):
             client.close()
 
     client.receive(on_event, starting_position=since, max_wait_time=1, prefetch=10)
+    assert len(found) >= count, f"{len(found)} of {count} came in a minute"
     return found
 
 
