@@ -33,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = Path(tempfile.mkdtemp(prefix="nbval-"))
     config.stash[_FOLDER] = folder
     os.environ.update(isolated_environment(folder))
-    for name in ("IOTHUB_CONNECTION_STRING", "EVENTHUB_CONNECTION_STRING"):
+    for name in ("IOTHUB_CONNECTION_STRING", "EVENTHUB_CONNECTION_STRING", "AZURE_STORAGE_CONNECTION_STRING"):
         os.environ.pop(name, None)
     config.option.nbval_sanitize_with = str(SANITIZE)
 

@@ -28,5 +28,10 @@ def pytest_configure(config):
 @pytest.fixture(autouse=True)
 def _no_hub_from_outside(monkeypatch):
     """No test is led to a hub of the user's by a variable of theirs; a lab's `activate` sets it again."""
-    for name in ("IOTHUB_CONNECTION_STRING", "EVENTHUB_CONNECTION_STRING", "IOTEDGE_LAB_STATE"):
+    for name in (
+        "IOTHUB_CONNECTION_STRING",
+        "EVENTHUB_CONNECTION_STRING",
+        "AZURE_STORAGE_CONNECTION_STRING",
+        "IOTEDGE_LAB_STATE",
+    ):
         monkeypatch.delenv(name, raising=False)
