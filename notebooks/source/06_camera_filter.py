@@ -12,7 +12,7 @@
 # - count what was saved, in bytes and in milliseconds, against sending each frame
 #
 # **Before you start**: `make lab` has installed everything, the detector too, and opened this page;
-# [04 Camera simulator](04_camera_simulator.ipynb) has frames, videos and the shared folder. About 60 minutes.
+# [04 Camera simulator](04_camera_simulator.ipynb) has frames, videos and the shared folder. About 45 minutes.
 # Works offline: yes.
 
 # %%
