@@ -103,7 +103,7 @@ SERIES: Final = (
         "The camera filter",
         "a detector on the edge sends what it has seen, and no picture",
         45,
-        _named("camera_filter", "unprotected", "inside", "choose"),
+        _named("camera_filter", "unprotected", "choose", "inside"),
     ),
     Notebook(
         "07_closing_the_loop",

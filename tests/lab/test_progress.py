@@ -17,7 +17,7 @@ def solve(cell, name, monkeypatch, state):
     monkeypatch.setenv("IOTEDGE_LAB_STATE", str(state))
     linecache.cache[name] = (len(cell), None, cell.splitlines(keepends=True), name)
     found = {}
-    exec(compile(cell, name, "exec"), {"exercise": start_here}, found)
+    exec(compile(cell, name, "exec"), {"exercise": start_here, "get_ipython": None}, found)
     return found["verdict"]
 
 
@@ -39,6 +39,13 @@ def test_ones_own_solution_is_noted_and_a_folded_one_as_that(monkeypatch, tmp_pa
     assert progress.read(tmp_path).own == 1
     progress.forget(tmp_path)
     assert progress.read(tmp_path).own == 0
+
+
+def test_outside_a_notebook_nothing_is_noted(monkeypatch, tmp_path):
+    """A script that calls a check, or a test of one, is no learner."""
+    monkeypatch.setenv("IOTEDGE_LAB_STATE", str(tmp_path))
+    assert start_here.check_greeting(lambda name: f"Hello {name}")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_table_and_the_certificate(tmp_path):

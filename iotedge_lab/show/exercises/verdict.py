@@ -28,6 +28,7 @@ from iotedge_lab.hub.state import StateFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
 P = ParamSpec("P")
 
@@ -89,7 +90,7 @@ def check(judge: Callable[P, str]) -> Callable[P, Verdict]:
     def checked(*args: P.args, **kwargs: P.kwargs) -> Verdict:
         try:
             praise = judge(*args, **kwargs)
-            _note(judge, sys._getframe(1).f_code.co_filename)  # noqa: SLF001 - the cell that asks
+            _note(judge, sys._getframe(1))  # noqa: SLF001 - the cell that asks
             return Verdict(Word.OK, praise)
         except NotYet as answer:
             return Verdict(Word.NOT_YET, str(answer))
@@ -99,12 +100,14 @@ def check(judge: Callable[P, str]) -> Callable[P, Verdict]:
     return checked
 
 
-def _note(judge: Callable[..., str], asker: str) -> None:
+def _note(judge: Callable[..., str], asker: FrameType) -> None:
     """Keep that the exercise is solved, by the learner or by the folded solution, which says so in its first line."""
     home, _, module = judge.__module__.rpartition(".")
     if home != __name__.rpartition(".")[0]:
         return  # a check of somebody else's
-    first = next(iter(linecache.getlines(asker)), "")
+    if "get_ipython" not in asker.f_globals:
+        return  # a script or a test, and no notebook
+    first = next(iter(linecache.getlines(asker.f_code.co_filename)), "")
     name = f"{module}.{judge.__name__.removeprefix('check_')}"
     progress.note(StateFolder().path, name, "solution" if first.startswith(SOLUTION) else "you")
 
