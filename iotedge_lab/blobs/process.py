@@ -28,7 +28,7 @@ from iotedge_lab.blobs.store import Store
 from iotedge_lab.errors import LabError
 from iotedge_lab.serve.addresses import BACKLOG, listen
 from iotedge_lab.serve.certificates import Authority
-from iotedge_lab.serve.daemon import keep_errors, logging_to, run_loop, stop_events, tell
+from iotedge_lab.serve.daemon import keep_errors, serve_in, stop_events, tell
 from iotedge_lab.serve.storage import CONTAINERS, HOST, ServerFile, StorageFolder, endpoint
 
 if TYPE_CHECKING:
@@ -56,26 +56,7 @@ class ServerSettings:
 def run(settings: ServerSettings, clock: Clock, ready: IO[str]) -> int:
     """Serve until SIGTERM or SIGINT; the exit status. Says ready, or the error, on `ready`."""
     folder = StorageFolder(settings.state)
-    try:
-        folder.prepare()
-        folder.lock()
-    except LabError as error:
-        tell(ready, {"error": type(error).__name__, "message": str(error)})
-        return 1
-    try:
-        with logging_to(folder.log_file):
-            try:
-                run_loop(_serve(settings, folder, clock, ready))
-            except LabError as error:
-                log.error("%s", error)  # noqa: TRY400 - a message for a person; no traceback helps
-                tell(ready, {"error": type(error).__name__, "message": str(error)})
-                return 1
-            except Exception:
-                log.exception("the storage server ended")
-                raise
-            return 0
-    finally:
-        folder.unlock()
+    return serve_in(folder, lambda: _serve(settings, folder, clock, ready), "the storage server", ready)
 
 
 def open_account(folder: StorageFolder, clock: Clock, port: int) -> tuple[Account, Store]:

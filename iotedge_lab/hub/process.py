@@ -28,7 +28,7 @@ from iotedge_lab.serve.addresses import listen
 from iotedge_lab.serve.certificates import Authority
 from iotedge_lab.serve.claims import bind, claim, release
 from iotedge_lab.serve.client_certificates import accept_any_certificate
-from iotedge_lab.serve.daemon import keep_errors, logging_to, run_loop, stop_events, tell
+from iotedge_lab.serve.daemon import keep_errors, serve_in, stop_events, tell
 from iotedge_lab.serve.listener import Listener
 from iotedge_lab.serve.proxy import ConnectProxy, Route
 from iotedge_lab.serve.sniffing import Handlers
@@ -65,26 +65,7 @@ class ProcessSettings:
 def run(settings: ProcessSettings, clock: Clock, ready: IO[str]) -> int:
     """Serve until SIGTERM or SIGINT; the exit status. Says ready, or the error, on `ready`."""
     folder = StateFolder(settings.state)
-    try:
-        folder.prepare()
-        folder.lock()
-    except LabError as error:
-        tell(ready, {"error": type(error).__name__, "message": str(error)})
-        return 1
-    try:
-        with logging_to(folder.log_file):
-            try:
-                run_loop(_serve(settings, folder, clock, ready))
-            except LabError as error:
-                log.error("%s", error)  # noqa: TRY400 - a message for a person; no traceback helps
-                tell(ready, {"error": type(error).__name__, "message": str(error)})
-                return 1
-            except Exception:
-                log.exception("the hub ended")
-                raise
-            return 0
-    finally:
-        folder.unlock()
+    return serve_in(folder, lambda: _serve(settings, folder, clock, ready), "the hub", ready)
 
 
 async def _serve(settings: ProcessSettings, folder: StateFolder, clock: Clock, ready: IO[str]) -> None:

@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock, Timeout
 
-from iotedge_lab.errors import EnvironmentProblem, StateLocked
+from iotedge_lab.errors import EnvironmentProblem
+from iotedge_lab.serve.held import HeldFolder
 
 STATE_VARIABLE = "IOTEDGE_LAB_STATE"
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -85,12 +85,13 @@ def default_folder() -> Path:
     return Path(named).expanduser() if named else platformdirs.user_state_path("iotedge-lab", appauthor=False)
 
 
-class StateFolder:
+class StateFolder(HeldFolder):
     """The paths in a state folder, and its lock."""
 
     def __init__(self, path: Path | str | None = None) -> None:
-        self.path = Path(path).expanduser().absolute() if path is not None else default_folder().absolute()
-        self._lock = FileLock(self.path / "hub.lock", timeout=0, mode=0o600)
+        super().__init__(
+            Path(path if path is not None else default_folder()).expanduser().absolute(), "hub.lock"
+        )
 
     @property
     def certificates(self) -> Path:
@@ -125,35 +126,14 @@ class StateFolder:
                 f"write-ahead log does not work. Name a folder on a local disk with --state or {STATE_VARIABLE}."
             )
 
-    def lock(self) -> None:
-        """Take the lock for this process's life; raises `StateLocked` if another hub has it."""
-        try:
-            self._lock.acquire(timeout=1.0)  # a reader's probe holds it for a moment
-        except Timeout as error:
-            running = self.read()
-            who = f" (process {running.pid}, {running.hostname})" if running else ""
-            raise StateLocked(
-                f"another hub runs on {self.path}{who}. Use it ('iotedge-lab status'), stop it with "
-                "'iotedge-lab down', or name another folder with --state."
-            ) from error
-
-    def unlock(self) -> None:
-        """Give the lock back."""
-        self._lock.release()
-
-    def locked(self) -> bool:
-        """Whether a living hub holds the lock."""
-        if not self.path.is_dir():
-            return False
-        probe = FileLock(self.path / "hub.lock", timeout=0, mode=0o600)
-        try:
-            probe.acquire()
-        except Timeout:
-            return True
-        except OSError:
-            return False
-        probe.release()
-        return False
+    def taken(self) -> str:
+        """Who has the lock, and what to do."""
+        running = self.read()
+        who = f" (process {running.pid}, {running.hostname})" if running else ""
+        return (
+            f"another hub runs on {self.path}{who}. Use it ('iotedge-lab status'), stop it with "
+            "'iotedge-lab down', or name another folder with --state."
+        )
 
     def write(self, told: HubFile) -> None:
         """Say how to reach the hub: written beside and moved over, so that no reader sees half of it."""

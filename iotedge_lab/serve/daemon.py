@@ -15,11 +15,15 @@ import os
 import signal
 import sys
 import threading
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from iotedge_lab.errors import LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 
 def import_aiohttp() -> None:
@@ -61,6 +65,61 @@ def tell(ready: IO[str], said: dict[str, object]) -> None:
     with contextlib.suppress(OSError, ValueError):
         ready.write(json.dumps(said) + "\n")
         ready.flush()
+
+
+def serve_in(
+    folder: ServedFolder, serve: Callable[[], Coroutine[Any, Any, None]], who: str, ready: IO[str]
+) -> int:
+    """A process's frame: hold the folder, log into it, serve until that is over; the exit status.
+
+    What cannot be is said on `ready` and in the log, as the library's error of that name, with its words.
+    """
+    try:
+        folder.prepare()
+        folder.lock()
+    except LabError as error:
+        tell(ready, {"error": _kind(error), "message": str(error)})
+        return 1
+    try:
+        with logging_to(folder.log_file):
+            try:
+                run_loop(serve())
+            except LabError as error:
+                log.error("%s", error)  # noqa: TRY400 - a message for a person; no traceback helps
+                tell(ready, {"error": _kind(error), "message": str(error)})
+                return 1
+            except Exception:
+                log.exception("%s ended", who)
+                raise
+            return 0
+    finally:
+        folder.unlock()
+
+
+def _kind(error: LabError) -> str:
+    """The name by which the parent finds the class again (`launch.spawn`): of `iotedge_lab.errors`."""
+    return next(each.__name__ for each in type(error).__mro__ if each.__module__ == LabError.__module__)
+
+
+class ServedFolder(Protocol):
+    """A folder that a process holds (`held.HeldFolder`), with a log."""
+
+    @property
+    def log_file(self) -> Path:
+        """What the process did."""
+        ...
+
+    def prepare(self) -> None:
+        """Make it."""
+        ...
+
+    def lock(self) -> None:
+        """Hold it."""
+        ...
+
+    def unlock(self) -> None:
+        """Let go of it."""
+        ...
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:

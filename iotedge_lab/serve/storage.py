@@ -19,10 +19,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from filelock import FileLock, Timeout
-
-from iotedge_lab.errors import EnvironmentProblem, StateLocked
+from iotedge_lab.errors import EnvironmentProblem
 from iotedge_lab.serve import keyfiles
+from iotedge_lab.serve.held import HeldFolder
 from iotedge_lab.wire.storage.account import StorageAccount
 
 if TYPE_CHECKING:
@@ -67,13 +66,12 @@ def endpoint(port: int, account: str = ACCOUNT) -> str:
     return f"https://{HOST}:{port}/{account}"
 
 
-class StorageFolder:
+class StorageFolder(HeldFolder):
     """The files of a storage account, and the lock of its server."""
 
     def __init__(self, state: Path) -> None:
+        super().__init__(state / "storage", "server.lock")
         self.state = state
-        self.path = state / "storage"
-        self._lock = FileLock(self.path / "server.lock", timeout=0, mode=0o600)
 
     @property
     def account_file(self) -> Path:
@@ -90,14 +88,9 @@ class StorageFolder:
         """What the server did."""
         return self.path / "server.log"
 
-    def prepare(self) -> None:
-        """Make the folder, private to its owner; raises `EnvironmentProblem`."""
-        try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise EnvironmentProblem(
-                f"The folder {self.path} cannot be made ({error.strerror}). Name another state folder with --state."
-            ) from error
+    def taken(self) -> str:
+        """Who has the lock, and how that ends."""
+        return f"Another storage server runs on {self.path}; it ends with its hub ('iotedge-lab down')."
 
     def keys(self, clock: Clock) -> Keys:
         """The account's keys, made if there are none. Raises `EnvironmentProblem` for a file that is damaged."""
@@ -117,33 +110,6 @@ class StorageFolder:
                 f"{self.account_file} cannot be read ({type(error).__name__}). Mend its rights, or delete it: new keys "
                 "are made then, and URLs that were signed with the old ones end."
             ) from error
-
-    def lock(self) -> None:
-        """Take the lock for this process's life; raises `StateLocked` if another server has it."""
-        try:
-            self._lock.acquire(timeout=1.0)  # a reader's probe holds it for a moment
-        except Timeout as error:
-            raise StateLocked(
-                f"Another storage server runs on {self.path}; it ends with its hub ('iotedge-lab down')."
-            ) from error
-
-    def unlock(self) -> None:
-        """Give the lock back."""
-        self._lock.release()
-
-    def locked(self) -> bool:
-        """Whether a living server holds the lock."""
-        if not self.path.is_dir():
-            return False
-        probe = FileLock(self.path / "server.lock", timeout=0, mode=0o600)
-        try:
-            probe.acquire()
-        except Timeout:
-            return True
-        except OSError:
-            return False
-        probe.release()
-        return False
 
     def write(self, told: ServerFile) -> None:
         """Say who serves: written beside and moved over, so that no reader sees half of it."""

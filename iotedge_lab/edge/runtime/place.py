@@ -16,13 +16,11 @@ import logging
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import Any, ClassVar
 
 from iotedge_lab.edge.runtime.settings import EdgeSettings
-from iotedge_lab.errors import EnvironmentProblem, StateLocked
 from iotedge_lab.serve.claims import release
+from iotedge_lab.serve.held import HeldFolder
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +41,14 @@ class RuntimeFile:
         return f"http://127.0.0.1:{self.port}"
 
 
-class RuntimeFolder:
+class RuntimeFolder(HeldFolder):
     """The files of a runtime, and its lock."""
 
+    name: ClassVar[str] = "edges"
+
     def __init__(self, state: Path) -> None:
+        super().__init__(state / self.name, "runtime.lock")
         self.state = state
-        self.path = state / "edges"
-        self._lock = FileLock(self.path / "runtime.lock", timeout=0, mode=0o600)
 
     @property
     def file(self) -> Path:
@@ -61,42 +60,12 @@ class RuntimeFolder:
         """What the runtime did."""
         return self.path / "runtime.log"
 
-    def prepare(self) -> None:
-        """Make the folder, private to its owner; raises `EnvironmentProblem`."""
-        try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise EnvironmentProblem(
-                f"The folder {self.path} cannot be made ({error.strerror}). Name another state folder with --state."
-            ) from error
-
-    def lock(self) -> None:
-        """Take the lock for this process's life; raises `StateLocked` if another runtime has it."""
-        try:
-            self._lock.acquire(timeout=1.0)  # a reader's probe holds it for a moment
-        except Timeout as error:
-            raise StateLocked(
-                f"Another edge runtime runs on {self.path}. Use it ('iotedge-lab edge status'), or stop it with "
-                "'iotedge-lab edge down'."
-            ) from error
-
-    def unlock(self) -> None:
-        """Give the lock back."""
-        self._lock.release()
-
-    def locked(self) -> bool:
-        """Whether a living runtime holds the lock."""
-        if not self.path.is_dir():
-            return False
-        probe = FileLock(self.path / "runtime.lock", timeout=0, mode=0o600)
-        try:
-            probe.acquire()
-        except Timeout:
-            return True
-        except OSError:
-            return False
-        probe.release()
-        return False
+    def taken(self) -> str:
+        """Who has the lock, and what to do."""
+        return (
+            f"Another edge runtime runs on {self.path}. Use it ('iotedge-lab edge status'), or stop it with "
+            "'iotedge-lab edge down'."
+        )
 
     def write(self, told: RuntimeFile) -> None:
         """Say how to reach the runtime."""

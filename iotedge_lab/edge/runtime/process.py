@@ -14,9 +14,8 @@ from typing import IO, TYPE_CHECKING
 from iotedge_lab import __version__
 from iotedge_lab.edge.runtime.control import Control, Host
 from iotedge_lab.edge.runtime.place import RuntimeFile, RuntimeFolder
-from iotedge_lab.errors import LabError
 from iotedge_lab.serve.certificates import Authority
-from iotedge_lab.serve.daemon import keep_errors, logging_to, run_loop, stop_events, tell
+from iotedge_lab.serve.daemon import keep_errors, serve_in, stop_events, tell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,26 +37,7 @@ class RuntimeSettings:
 def run(settings: RuntimeSettings, clock: Clock, ready: IO[str]) -> int:
     """Serve until SIGTERM or SIGINT; the exit status. Says ready, or the error, on `ready`."""
     folder = RuntimeFolder(settings.state)
-    try:
-        folder.prepare()
-        folder.lock()
-    except LabError as error:
-        tell(ready, {"error": type(error).__name__, "message": str(error)})
-        return 1
-    try:
-        with logging_to(folder.log_file):
-            try:
-                run_loop(_serve(settings, folder, clock, ready))
-            except LabError as error:
-                log.error("%s", error)  # noqa: TRY400 - a message for a person; no traceback helps
-                tell(ready, {"error": type(error).__name__, "message": str(error)})
-                return 1
-            except Exception:
-                log.exception("the edge runtime ended")
-                raise
-            return 0
-    finally:
-        folder.unlock()
+    return serve_in(folder, lambda: _serve(settings, folder, clock, ready), "the edge runtime", ready)
 
 
 async def _serve(settings: RuntimeSettings, folder: RuntimeFolder, clock: Clock, ready: IO[str]) -> None:

@@ -14,13 +14,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
-
-from filelock import FileLock
+from typing import Any, ClassVar, Self
 
 from iotedge_lab.edge.runtime.place import RuntimeFolder
 from iotedge_lab.edge.simulator.messages import DEFAULT_PORT
-from iotedge_lab.errors import StateLocked, UsageError
+from iotedge_lab.errors import UsageError
 from iotedge_lab.serve import keyfiles
 
 
@@ -104,27 +102,21 @@ def run_from_json(found: dict[str, Any]) -> Run:
 class SimulatorFolder(RuntimeFolder):
     """The files of a simulator, and its lock. Its devices are not those of the lab's edge runtime."""
 
-    def __init__(self, state: Path) -> None:
-        super().__init__(state)
-        self.path = state / "simulator"
-        self._lock = FileLock(self.path / "runtime.lock", timeout=0, mode=0o600)
+    name: ClassVar[str] = "simulator"
 
     @property
     def log_file(self) -> Path:
         """What the simulator did."""
         return self.path / "simulator.log"
 
-    def lock(self) -> None:
-        """Take the lock for this process's life; raises `StateLocked` if another simulator has it."""
-        try:
-            super().lock()
-        except StateLocked as error:
-            running = self.read()
-            who = f" (process {running.pid})" if running else ""
-            raise StateLocked(
-                f"The simulator runs already{who}. Stop it with 'iotedge-lab simulator stop', or use it as it is: "
-                "'iotedge-lab simulator status'."
-            ) from error
+    def taken(self) -> str:
+        """Who has the lock, and what to do."""
+        running = self.read()
+        who = f" (process {running.pid})" if running else ""
+        return (
+            f"The simulator runs already{who}. Stop it with 'iotedge-lab simulator stop', or use it as it is: "
+            "'iotedge-lab simulator status'."
+        )
 
     def write_setup(self, setup: Setup) -> None:
         """Keep which edge device it acts as."""

@@ -18,10 +18,10 @@ from iotedge_lab.edge.simulator.http import messages_app
 from iotedge_lab.edge.simulator.place import SimulatorFolder, SolutionRun
 from iotedge_lab.edge.simulator.single import SingleModule
 from iotedge_lab.edge.simulator.solution import SolutionDevice
-from iotedge_lab.errors import LabError, PortTaken, UsageError
+from iotedge_lab.errors import PortTaken, UsageError
 from iotedge_lab.serve.addresses import listen
 from iotedge_lab.serve.certificates import Authority
-from iotedge_lab.serve.daemon import keep_errors, logging_to, run_loop, stop_events, tell
+from iotedge_lab.serve.daemon import keep_errors, serve_in, stop_events, tell
 
 if TYPE_CHECKING:
     import socket
@@ -43,31 +43,7 @@ class SimulatorSettings:
 def run(settings: SimulatorSettings, clock: Clock, ready: IO[str]) -> int:
     """Serve until SIGTERM or SIGINT; the exit status. Says ready, or the error, on `ready`."""
     folder = SimulatorFolder(settings.state)
-    try:
-        folder.prepare()
-        folder.lock()
-    except LabError as error:
-        tell(ready, {"error": _kind(error), "message": str(error)})
-        return 1
-    try:
-        with logging_to(folder.log_file):
-            try:
-                run_loop(_serve(settings, folder, clock, ready))
-            except LabError as error:
-                log.error("%s", error)  # noqa: TRY400 - a message for a person; no traceback helps
-                tell(ready, {"error": _kind(error), "message": str(error)})
-                return 1
-            except Exception:
-                log.exception("the simulator ended")
-                raise
-            return 0
-    finally:
-        folder.unlock()
-
-
-def _kind(error: LabError) -> str:
-    """The name by which the parent finds the class again (`launch.spawn`): of `iotedge_lab.errors`."""
-    return next(each.__name__ for each in type(error).__mro__ if each.__module__ == LabError.__module__)
+    return serve_in(folder, lambda: _serve(settings, folder, clock, ready), "the simulator", ready)
 
 
 async def _serve(settings: SimulatorSettings, folder: SimulatorFolder, clock: Clock, ready: IO[str]) -> None:
