@@ -123,7 +123,8 @@ def write_video(
             f"{target} cannot be written: {error.strerror}. Make room, or name another folder."
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there may be no folder any more
+            part.unlink(missing_ok=True)
     return VideoFile(target, written, written / fps, width, height, size)
 
 

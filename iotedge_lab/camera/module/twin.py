@@ -133,7 +133,7 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str,
         old = before.get(name)
         if isinstance(value, Mapping):
             deeper = difference(old if isinstance(old, Mapping) else {}, value)
-            if deeper:
+            if deeper or not isinstance(old, Mapping):
                 patch[name] = deeper
         elif value != old or type(value) is not type(old):
             patch[name] = value

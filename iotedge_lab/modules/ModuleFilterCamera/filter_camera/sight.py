@@ -18,7 +18,7 @@ from iotedge_lab.errors import DataError, LabError
 if TYPE_CHECKING:
     from filter_camera.settings import Settings
 
-LOOK_AGAIN: Final = 5.0  # s at least between two attempts to load the detector
+LOOK_AGAIN: Final = 1.0  # s at least between two attempts to load the detector
 
 log = logging.getLogger("ModuleFilterCamera")
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 OUTPUT: Final = "output-simulator-camera"
 TWIN_PATIENCE: Final = 10.0  # s that the first video waits for the twin's settings
+AT_ONCE: Final = 1.0  # s between videos from which on each one is reported when it is there
 LAST_WORDS: Final = 2.0  # s that messages under way have when the module is stopped
 MEGABYTE: Final = 1_000_000
 
@@ -246,8 +247,8 @@ class SimulatorCamera:
             log.info("Video %s: %d frames, %d bytes", told["video"], video.frames, video.size)
         else:
             log.error("No video this time: %s", problem)
-        if problem != self._problem:
-            self._problem = problem
+        changed, self._problem = problem != self._problem, problem
+        if changed or settings.every >= AT_ONCE:
             self._twin.report_now()
 
     def _frames(self) -> Iterator[Frame]:
