@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from bisect import bisect_right
+from copy import copy
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -64,6 +65,13 @@ class Predictor:
 
     def __repr__(self) -> str:
         return f"Predictor({self.metadata.get('estimator')}, {len(self.recipe.names)} features)"
+
+    def for_another_car(self) -> Predictor:
+        """The same model for a second car: the session is shared, which any thread may run, and the rows are not."""
+        other = copy(self)
+        other.features = LiveFeatures(self.recipe)
+        other._buffer = self._buffer.copy()
+        return other
 
     def predict(self, row: CarRow, drive: str = "") -> Prediction | None:
         """The speed of this row, or None for a row that was there before.

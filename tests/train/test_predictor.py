@@ -62,6 +62,18 @@ def test_a_duplicate_has_no_prediction(exported, recordings):
     assert predictor.predict(second) is not None
 
 
+def test_one_model_for_two_cars(exported, recordings):
+    """Rows of another car by turns do not disturb those of the first; the session is one."""
+    alone, first = Predictor(exported), Predictor(exported)
+    second = first.for_another_car()
+    for one, other in zip(recordings["d4"][:200], recordings["d5"][:200], strict=True):
+        expected = alone.predict(one)
+        assert first.predict(one) == expected
+        second.predict(other)
+    assert (first.features.starts, second.features.starts) == (1, 1)
+    assert not second.predict(recordings["d5"][200]).warmup
+
+
 def test_a_model_without_intervals(found, learned, unseen, recordings, tmp_path):
     """Intervals are left out where the model has none."""
     predictor = Predictor(export.export(found, tmp_path / "x.onnx", learned, unseen).path)
