@@ -40,6 +40,7 @@ BLOCK: Final = 20.0
 LEAST_SCATTER: Final = 0.25
 """How far the means of drives scatter at least, as a share of their mean."""
 _LEAST_ROWS: Final = 5
+_LATE: Final = 5.0  # s by which a row may be overtaken; one that lies further back begins its drive anew
 _NAMES: Final = {
     "mean": "reference mean",
     "block_sd": "reference sd of blocks",
@@ -160,6 +161,8 @@ class _Open:
     number: int
     begun: datetime
     last: datetime
+    latest: float
+    """seconds of its latest row"""
     rows: int = 0
     error: float = 0.0
 
@@ -191,15 +194,17 @@ class Detector:
         number = math.floor(prediction.seconds / self.watch.block_seconds)
         with self._lock:
             block = self._open.get(key)
-            if block is not None and number == block.number - 1:
+            if block is not None and number < block.number and block.latest - prediction.seconds <= _LATE:
                 return
             if block is None or number != block.number:
                 if block is not None:
                     self._close(key, block)
-                block = self._open[key] = _Open(number, prediction.enqueued, prediction.enqueued)
+                block = _Open(number, prediction.enqueued, prediction.enqueued, prediction.seconds)
+                self._open[key] = block
             block.rows += 1
             block.error += prediction.error
             block.last = prediction.enqueued
+            block.latest = max(block.latest, prediction.seconds)
 
     def _close(self, key: tuple[str, str], block: _Open) -> None:
         if block.rows >= self.watch.least_rows:

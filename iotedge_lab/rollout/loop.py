@@ -199,7 +199,7 @@ class Loop:
         stop: threading.Event | None = None,
         on_turn: Callable[[Turn], None] | None = None,
     ) -> list[Turn]:
-        """Watch, and turn at each alarm, until so many models were promoted or `stop` is set; the turns that were made."""
+        """Watch, and turn at each alarm, until so many models were promoted or `stop` is set. The turns made."""
         stop = stop or threading.Event()
         made: list[Turn] = []
         with self.watching():

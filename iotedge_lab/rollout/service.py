@@ -110,6 +110,11 @@ class Service:
         self.close()
 
     @property
+    def name(self) -> str:
+        """The model that it rolls out."""
+        return self._name
+
+    @property
     def trouble(self) -> str:
         """Why nothing is heard from the edges; empty while all is well."""
         return self._listener.trouble
