@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks import (
     absorb,
     camera,
+    camera_filter,
     can_codec,
     car_drive,
     drain,
@@ -39,6 +40,7 @@ ALL = {
         car_drive,
         can_codec,
         camera,
+        camera_filter,
         train,
         fleet,
         edge,

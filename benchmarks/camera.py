@@ -58,7 +58,8 @@ def run(setting: Setting, say: Callable[[str], None]) -> list[Row]:
 
 
 @lru_cache(maxsize=len(SEEDS))
-def _drive(seed: int, kind: Any, seconds: float) -> list[CarRow]:
+def drive_rows(seed: int, kind: Any, seconds: float) -> list[CarRow]:
+    """A drive that was never driven while the scene was built."""
     return record(simulate(seed, kind, seconds), datetime.fromisoformat("2026-03-02 08:00:00"))
 
 
@@ -69,7 +70,7 @@ def _shipped(weather: Any) -> Scene:
 
 def _scene(setting: Setting, number: int, weather: Any) -> Scene:
     seed, kind = SEEDS[number]
-    return Scene(_drive(seed, kind, 60.0 if setting.quick else DRIVE_SECONDS), seed=seed, weather=weather)
+    return Scene(drive_rows(seed, kind, 60.0 if setting.quick else DRIVE_SECONDS), seed=seed, weather=weather)
 
 
 def _rendered(setting: Setting, say: Callable[[str], None]) -> list[Row]:

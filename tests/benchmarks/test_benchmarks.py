@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.setting import Row
+from iotedge_lab.camera.model import model_path
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = {
@@ -29,6 +30,8 @@ ROWS = {
     ),
     "service": ("Direct method, bare HTTPS to azure-iot-device, p50", "Twin read, bare HTTPS, p50"),
 }
+if model_path().is_file():  # without the detector there is nothing to measure
+    ROWS["filter"] = ("Video to messages, the slowest of the videos", "Memory of the filter at its highest (resident)")
 
 
 @pytest.mark.parametrize("name", ROWS)

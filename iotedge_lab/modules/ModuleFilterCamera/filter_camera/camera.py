@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from azure.iot.device import IoTHubModuleClient, MethodResponse
@@ -19,7 +20,7 @@ from filter_camera.gallery import Gallery
 from filter_camera.ledger import Ledger
 from filter_camera.settings import TABLE, Settings
 from filter_camera.sight import Sight
-from filter_camera.videos import Video, Videos
+from filter_camera.videos import Video, Videos, percentiles
 from iotedge_lab.camera.codecs import VIDEO_SUFFIXES
 from iotedge_lab.camera.module.edge import EdgeHub
 from iotedge_lab.camera.module.outbox import Outbox, Parcel
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 OUTPUT: Final = "output-filter-camera"
 TWIN_PATIENCE: Final = 10.0  # s that the first video waits for the twin's settings
+LATEST: Final = 500  # messages whose way to the edge hub is reported
 LAST_WORDS: Final = 2.0  # s that messages under way have when the module is stopped
 
 log = logging.getLogger("ModuleFilterCamera")
@@ -66,6 +68,7 @@ class FilterCamera:
         self._last: dict[str, Any] | None = None
         self._count = self._unreadable = self._events = 0
         self._video_bytes = self._sent_bytes = 0
+        self._accepted: deque[float] = deque(maxlen=LATEST)
         self._problem: str | None = None
         self._sight = Sight(settings)
         self._reader, self._gallery, self._ledger = self._opened(settings)
@@ -148,6 +151,7 @@ class FilterCamera:
                 "savedBytes": self._video_bytes - self._sent_bytes,
             },
             "last": self._last,
+            "acceptedMs": percentiles(self._accepted.copy()),
             "problem": self._problem,
             "errors": dict(self._errors),
             "desiredVersion": self._twin.version,
@@ -175,12 +179,13 @@ class FilterCamera:
             self._take_again()
             self._sight.look_for_detector()
             before = self._count, self._unreadable
+            begun = time.perf_counter()
             for frame in self._reader.poll():
                 if self._stopping.is_set():
                     return
                 if self._settings is not self._wanted:
                     self._take_settings()
-                self._look(frame)
+                begun = self._look(frame, begun)
             self._finish()
             self._remember()
             self._look_for_problems()
@@ -188,19 +193,24 @@ class FilterCamera:
                 self._twin.report_now()
             self._attention.wait(LOOK_EVERY)
 
-    def _look(self, frame: VideoFrame) -> None:
+    def _look(self, frame: VideoFrame, begun: float) -> float:
+        """One frame, which was asked for at `begun`; when it was done with."""
         if frame.number == 0 or self._video is None or self._video.name != frame.path.name:
             self._finish()
             self._video = self._begin(frame)
         video = self._video
         look = self._sight.looker.look(frame)
         video.frames += 1
-        video.looked += look.fate is look.fate.LOOKED
         video.skipped += look.fate is look.fate.SKIPPED
         video.detector += look.spent.get("detector", 0.0)
         if self._settings.tell == "both":
             self._tell(video, look.began, "begin")
         self._tell(video, look.ended, "end")
+        done = time.perf_counter()
+        if look.fate is look.fate.LOOKED:
+            video.looked += 1
+            video.took.append(done - begun)
+        return done
 
     def _begin(self, frame: VideoFrame) -> Video:
         name = frame.path.name
@@ -227,6 +237,7 @@ class FilterCamera:
             "events": video.events,
             "framesPerSecond": round(video.frames / took, 1),
             "detectorMs": round(video.detector / max(1, video.looked) * 1000.0, 1),
+            "frameMs": percentiles(video.took),
         }
         log.info("Looked through %s", self._last)
 
@@ -245,9 +256,9 @@ class FilterCamera:
             identity = telling.event_id(f"{video.name}|{video.round}", video.state[0], event)
             told = telling.about(event, video.name, (video.width, video.height), by, identity)
             self._videos.put(video)
-            self._outbox.put(self._parcel(video, event, told, state), wait=True)
+            self._outbox.put(self._parcel(video, event, told, state, time.perf_counter()), wait=True)
 
-    def _parcel(self, video: Video, event: Event, told: dict[str, Any], state: str) -> Parcel:
+    def _parcel(self, video: Video, event: Event, told: dict[str, Any], state: str, put: float) -> Parcel:
         picture, large, gallery = event.picture, event.large, self._gallery
         plates = self._sight.plates
 
@@ -266,6 +277,7 @@ class FilterCamera:
             self._sent_bytes += len(message.data) + sum(
                 len(name) + len(value) for name, value in message.custom_properties.items()
             )
+            self._accepted.append(time.perf_counter() - put)
             self._videos.acknowledged(video)
 
         return Parcel(make, sent)

@@ -11,7 +11,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from iotedge_lab.camera.video import State
 
 
@@ -32,6 +36,8 @@ class Video:
     events: int = 0
     detector: float = 0.0
     """s that the detector took"""
+    took: list[float] = field(default_factory=list)
+    """s that each frame took that was looked at, from the file to its messages in the outbox"""
     waiting: int = 0
     read: bool = False
 
@@ -91,3 +97,11 @@ class Videos:
             self._news = False
             self._done = {name: state for name, state in self._done.items() if name in there}
             return dict(self._done)
+
+
+def percentiles(seconds: Collection[float]) -> dict[str, float]:
+    """Milliseconds: the middle one, the one that one in a hundred exceeds, the longest; empty for none."""
+    if not seconds:
+        return {}
+    middle, last, longest = (float(each) * 1000.0 for each in np.percentile(list(seconds), (50, 99, 100)))
+    return {"p50": round(middle, 1), "p99": round(last, 1), "max": round(longest, 1)}
