@@ -52,7 +52,7 @@ SECONDS = 30
 MOST_MB = 400.0
 PATIENCE = 600.0  # s
 LEAST_SEEN = 12  # frames in which a thing is clearly seen, to be asked for as an event
-HALT = 60.0  # s of data/car.csv: from here on the car stands for 25 s
+HALT = 60.0  # s of data/car.csv: from here on the car stands for 27 s
 _MB = 1024 * 1024
 
 

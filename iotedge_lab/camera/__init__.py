@@ -1,7 +1,7 @@
 """The camera: the road it sees, its videos, the detector that looks at them, and what the filter makes of that.
 
     scene, frames, video    frames, rendered or from a folder of one's own, to video files and back
-    model, detector         the pretrained network; conversion, onnx_file, tflite and boxes serve them; scoring judges it
+    model, detector         the pretrained network (conversion, onnx_file, tflite, boxes serve them; scoring judges it)
     motion, events          motion first; boxes of many frames become events
     looking                 the filter's chain, without a hub
     pictures, plates        pictures for a person to see; number plates
