@@ -22,6 +22,7 @@ from benchmarks import (
     memory,
     query,
     report,
+    rollout,
     sdk,
     service,
     startup,
@@ -44,6 +45,7 @@ ALL = {
         train,
         fleet,
         edge,
+        rollout,
         startup,
         memory,
     )

@@ -12,7 +12,8 @@ hour of driving, and the other car found each time, after 60 s of four cars or 3
 The second part matters: some roads are harder than others, and one hard drive is no drift. Above the limit, and by a
 share that is worth a training, it is an alarm. What this cannot tell is why: a car that changed, another season, a
 sensor that fails; and the reference is as good as the drives that were held out. A drift of one car in a large fleet
-drowns in the mean: watch it with a detector of its own.
+drowns in the mean: watch it with a detector of its own. And where edges send only what is far off (ModuleFilterCar's
+`threshold`), the mean is of those rows: let them send each so manieth row (`everyNth`) and no threshold.
 """
 
 from __future__ import annotations
