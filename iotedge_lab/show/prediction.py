@@ -121,7 +121,7 @@ def over_time(rows: Sequence[Predicted]) -> Chart:
     lines = f"Lines: actual and predicted speed over {len(shown)} row{'s' * (len(shown) > 1)}"
     words = [
         f"{lines}, {first:.0f} to {last.seconds:.0f} seconds into the drive; {found}.",
-        f"The last row: predicted {last.predicted:.1f}, actual {last.actual:.1f} mph.",
+        f"The last row: predicted {_speed(last.predicted)}, actual {_speed(last.actual)} mph.",
     ]
     marks: list[Mark] = []
     band = [
@@ -145,8 +145,13 @@ def over_time(rows: Sequence[Predicted]) -> Chart:
         Axis("time in the drive (s)", first, max(first + 10.0, last.seconds)),
         Axis("speed (mph)", 0.0, max(20.0, -(-max(tops) // 10) * 10)),
         marks,
-        title=f"{last.predicted:.1f} mph predicted, {last.actual:.1f} actual; {found}",
+        title=f"predicted {_speed(last.predicted)}, actual {_speed(last.actual)} mph",
     )
+
+
+def _speed(value: float) -> str:
+    """With one decimal; never -0.0."""
+    return f"{round(value, 1) + 0.0:.1f}"
 
 
 def _last_run(rows: Sequence[Predicted]) -> Sequence[Predicted]:

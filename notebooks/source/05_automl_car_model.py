@@ -343,7 +343,7 @@ exported
 
 # %%
 assert exported.size < 1_000_000 and exported.difference < 1e-3
-print("in it:", ", ".join(sorted(exported.metadata)))
+sorted(exported.metadata)
 
 # %% [markdown]
 # What it must be told, the file tells itself: which features, in which unit and order, how far off it may be, and what
@@ -447,11 +447,12 @@ manifest["$edgeHub"]["properties.desired"]["routes"]
 # `/app/own`, and a variable that names the file in it.
 
 # %%
-modules = manifest["$edgeAgent"]["properties.desired"]["modules"]
+module = manifest["$edgeAgent"]["properties.desired"]["modules"]["ModuleFilterCar"]
 own = {"Type": "bind", "Source": "/srv/models", "Target": "/app/own"}
-options = {"HostConfig": {"Mounts": [own]}}
-modules["ModuleFilterCar"]["settings"]["createOptions"] = json.dumps(options)
-modules["ModuleFilterCar"]["env"] = {"FILTER_MODEL": {"value": "own/car-speed.onnx"}}
+options = json.loads(module["settings"]["createOptions"])
+options["HostConfig"]["Mounts"].append(own)
+module["settings"]["createOptions"] = json.dumps(options)
+module["env"] = {"FILTER_MODEL": {"value": "own/car-speed.onnx"}}
 
 # %% [markdown]
 # On a real device you would copy the file to `/srv/models`. This device is a folder of the lab, with its disk in it:
@@ -459,7 +460,7 @@ modules["ModuleFilterCar"]["env"] = {"FILTER_MODEL": {"value": "own/car-speed.on
 # %%
 device = lab.state_dir / "edges" / "car-edge"
 disk = mounts.shared_folder(Mount(own["Source"], own["Target"]), device)
-disk.mkdir(parents=True)
+disk.mkdir(parents=True, exist_ok=True)
 _ = shutil.copy(exported.path, disk)
 
 # %% [markdown]

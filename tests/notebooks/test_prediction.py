@@ -103,6 +103,11 @@ def test_the_chart_shows_the_last_rows_since_the_drive_began() -> None:
         over_time([])
 
 
+def test_a_standing_car_has_no_sign() -> None:
+    """A model may say a little less than nothing."""
+    assert "predicted 0.0, actual 0.0 mph" in over_time([Predicted(1.0, -0.02, 0.0)]).alt
+
+
 def test_interval_and_challenger_are_drawn_where_they_are() -> None:
     """Both stand in the legend, or not at all."""
     plain = over_time([Predicted(float(n), 1.0, 2.0) for n in range(3)]).svg
