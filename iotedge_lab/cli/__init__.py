@@ -10,6 +10,7 @@ import click
 
 from iotedge_lab import __version__
 from iotedge_lab.cli import (
+    capture,
     checkup,
     demo,
     devices,
@@ -58,6 +59,7 @@ for _command in (
     lifecycle.env,
     lifecycle.reset,
     monitor.monitor,
+    capture.capture,
     devices.device,
     edge.edge,
     simulator.simulator,

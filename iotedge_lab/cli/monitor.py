@@ -78,7 +78,7 @@ def monitor(
     """
     quiet_sdk_logs()
     lab = target_lab(state_dir)
-    _check_group(lab, consumer_group)
+    check_group(lab, consumer_group)
     wanted = Watch(device_id, from_start, consumer_group, count, timeout)
     if as_json:
 
@@ -236,7 +236,7 @@ async def _end_of(client: Any, partition: str) -> str | int:
     return "-1" if found["is_empty"] else int(found["last_enqueued_sequence_number"])
 
 
-def _check_group(lab: Lab, group: str) -> None:
+def check_group(lab: Lab, group: str) -> None:
     """Refuse a consumer group that the local hub does not have; the SDK would try for half a minute."""
     if not lab.is_local:
         return

@@ -81,7 +81,7 @@ class Writer:
         self._delta = self._open(keep_days)
         self._schema = self._delta.schema().to_arrow()
         self._seen: dict[str, int | None] = {}
-        self.rows = _count(self._delta)
+        self.rows = count_rows(self._delta)
 
     @property
     def version(self) -> int:
@@ -260,7 +260,7 @@ def to_arrow(rows: Sequence[Row], table: Table, schema: Any) -> Any:
     return RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _count(table: Any) -> int:
+def count_rows(table: Any) -> int:
     """The rows of a table, by its log alone."""
     actions = table.get_add_actions(flatten=True)
     if not actions.num_rows:

@@ -77,6 +77,7 @@ def test_the_commands_are_these():
         "consumer-group create", "consumer-group list", "consumer-group delete",
         "edge run", "edge up", "edge start", "edge status", "edge offline", "edge online", "edge logs", "edge stop",
         "edge down", "edge deploy", "edge metrics",
+        "capture start", "capture status", "capture stop",
         "simulator setup", "simulator start", "simulator modulecred", "simulator outputs", "simulator status",
         "simulator logs", "simulator stop", "solution new", "solution add", "models fetch", "models check",
     }  # fmt: skip
