@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from filter_modules import FOLDER, Cloud, Storage, offset
+from car_filter import FOLDER, Cloud, Storage, offset
 from running import Events
 
 from iotedge_lab.car import drives

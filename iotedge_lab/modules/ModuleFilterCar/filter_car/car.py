@@ -170,6 +170,8 @@ class FilterCar:
 
     def stop(self) -> None:
         """Answer what has come, keep what cannot be sent, and end; within seconds, whatever the hub does."""
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         for supply in self._supplies.values():
             supply.stop()

@@ -99,7 +99,7 @@ def main(path: str) -> int:
     """In the process of its own."""
     _limit()
     try:
-        predictor = Predictor(path)
+        predictor = Predictor(Path(path).read_bytes())
         spent = []
         for row in sample():
             begin = time.perf_counter()

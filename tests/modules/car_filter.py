@@ -1,6 +1,7 @@
 """What ModuleFilterCar's tests share: its folder and package, its cloud side, a storage account, and models."""
 
 import hashlib
+import json
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from azure.iot.hub.models import CloudToDeviceMethod, ConfigurationContent, Twin
 from azure.storage.blob import BlobSasPermissions, BlobServiceClient, generate_blob_sas
 
 import iotedge_lab
+from iotedge_lab.car.features import PLAIN, RECIPE
 from iotedge_lab.edge.manifest import load
 
 FOLDER = Path(iotedge_lab.__file__).parent / "modules" / "ModuleFilterCar"
@@ -37,6 +39,133 @@ def offset(mph):
             for attribute in node.attribute:
                 if attribute.name == "intercepts":
                     attribute.floats[0] += mph
+
+    return changed(change)
+
+
+def of_nodes(nodes, constants, recipe=PLAIN):
+    """A model of these nodes, with what the edge must know of it; its bytes."""
+    from onnx import TensorProto, helper
+
+    width = len(recipe.names)
+    graph = helper.make_graph(
+        nodes,
+        "speed",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, width])],
+        [helper.make_tensor_value_info("speed", TensorProto.FLOAT, [None, 1])],
+        initializer=constants,
+    )
+    domains = [helper.make_opsetid("", 15), helper.make_opsetid("ai.onnx.ml", 3)]
+    proto = helper.make_model(graph, opset_imports=domains, ir_version=8)
+    helper.set_model_props(proto, {"recipe": json.dumps(recipe.to_dict())})
+    return proto.SerializeToString()
+
+
+def of_sum(recipe=RECIPE):
+    """A model that looks back some seconds: a hundredth of the sum of all its features."""
+    from onnx import TensorProto, helper
+
+    return of_nodes(
+        [
+            helper.make_node("ReduceSum", ["features", "axis"], ["sum"], keepdims=1),
+            helper.make_node("Mul", ["sum", "share"], ["speed"]),
+        ],
+        [
+            helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
+            helper.make_tensor("share", TensorProto.FLOAT, [1], [0.01]),
+        ],
+        recipe,
+    )
+
+
+def crashing(depth=40_000):
+    """A model that onnxruntime really crashes on (a tree so deep that it runs out of stack)."""
+    from onnx import helper
+
+    count = 2 * depth + 1
+    leaves = list(range(depth, count))
+    told = {
+        "n_targets": 1,
+        "nodes_nodeids": list(range(count)),
+        "nodes_modes": ["BRANCH_LEQ"] * depth + ["LEAF"] * len(leaves),
+        "nodes_truenodeids": [*range(1, depth + 1), *[0] * len(leaves)],
+        "nodes_falsenodeids": [*range(depth + 1, count), *[0] * len(leaves)],
+        "nodes_values": [1.0] * count,
+        "nodes_hitrates": [1.0] * count,
+        "target_nodeids": leaves,
+        "target_weights": [1.0] * len(leaves),
+    }
+    told |= dict.fromkeys(
+        ("nodes_featureids", "nodes_treeids", "nodes_missing_value_tracks_true"), [0] * count
+    )
+    told |= dict.fromkeys(("target_ids", "target_treeids"), [0] * len(leaves))
+    return of_nodes(
+        [helper.make_node("TreeEnsembleRegressor", ["features"], ["speed"], domain="ai.onnx.ml", **told)], []
+    )
+
+
+def endless():
+    """A model whose first row never ends."""
+    from onnx import TensorProto, helper
+
+    of = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Add", ["value", "one"], ["more"])],
+        "body",
+        [
+            of("turn", TensorProto.INT64, []),
+            of("go", TensorProto.BOOL, []),
+            of("value", TensorProto.FLOAT, None),
+        ],
+        [of("on", TensorProto.BOOL, []), of("more", TensorProto.FLOAT, None)],
+        initializer=[helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])],
+    )
+    return of_nodes(
+        [
+            helper.make_node("Loop", ["turns", "yes", "begin"], ["end"], body=body),
+            helper.make_node("Reshape", ["end", "shape"], ["speed"]),
+        ],
+        [
+            helper.make_tensor("turns", TensorProto.INT64, [], [2**62]),
+            helper.make_tensor("yes", TensorProto.BOOL, [], [True]),
+            helper.make_tensor("begin", TensorProto.FLOAT, [1], [0.0]),
+            helper.make_tensor("shape", TensorProto.INT64, [2], [1, 1]),
+        ],
+    )
+
+
+def too_large():
+    """A model that wants 64 GB for a row."""
+    from onnx import TensorProto, helper
+
+    return of_nodes(
+        [
+            helper.make_node("ConstantOfShape", ["length"], ["zeros"]),
+            helper.make_node("ReduceMean", ["zeros"], ["mean"], keepdims=0),
+            helper.make_node("Reshape", ["mean", "shape"], ["speed"]),
+        ],
+        [
+            helper.make_tensor("length", TensorProto.INT64, [1], [2**34]),
+            helper.make_tensor("shape", TensorProto.INT64, [2], [1, 1]),
+        ],
+    )
+
+
+def no_number():
+    """A model that divides nothing by nothing."""
+    from onnx import TensorProto, helper
+
+    zero = helper.make_tensor("zero", TensorProto.FLOAT, [1, 1], [0.0])
+    return of_nodes([helper.make_node("Div", ["zero", "zero"], ["speed"])], [zero])
+
+
+def another_signature():
+    """A model of another kind: its input has another name."""
+
+    def change(proto):
+        proto.graph.input[0].name = "pixels"
+        for node in proto.graph.node:
+            node.input[:] = ["pixels" if name == "features" else name for name in node.input]
 
     return changed(change)
 
