@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from iotedge_lab.car.powertrain import EIGHT_SPEED, SIX_SPEED, Gearbox
+from iotedge_lab.car.powertrain import EIGHT_SPEED, FOUR_SPEED, SIX_SPEED, Gearbox
 from iotedge_lab.car.reading import format_row
 from iotedge_lab.car.rows import HEADER
 from iotedge_lab.errors import UsageError
@@ -51,6 +51,8 @@ RECORDED: Final = Car("recorded")
 """The recording's car, as in the shipped drives."""
 OTHER: Final = Car("other", SIX_SPEED, 500.0)
 """Six gears, a shorter axle, 500 kg on board."""
+VAN: Final = Car("van", FOUR_SPEED, 500.0)
+"""Four gears and a van's axle, 500 kg on board: a model of the recorded car errs about twice as much in it."""
 
 
 def write(rows: list[CarRow], path: str | os.PathLike[str]) -> None:

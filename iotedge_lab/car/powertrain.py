@@ -57,6 +57,9 @@ EIGHT_SPEED: Final = Gearbox("eight-speed", RPM_PER_MPH)
 SIX_SPEED: Final = Gearbox("six-speed", (275.3, 154.4, 100.4, 75.4, 57.2, 45.6))
 """A ZF 6HP's ratios, 4.171 down to 0.691, times 66: a short axle, and fewer gears with wider steps."""
 
+FOUR_SPEED: Final = Gearbox("four-speed", (249.6, 152.9, 104.0, 69.7))
+"""Ford's AOD, 2.40 down to 0.67, times 104: a delivery van's axle. At 45 mph it turns more than twice as fast."""
+
 
 def full_torque(rpm: float) -> float:
     """The torque in N m that the engine gives at this speed with the throttle wide open."""

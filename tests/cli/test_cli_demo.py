@@ -49,7 +49,18 @@ def test_the_journey(tmp_path):
     file = tmp_path / "car.csv"
     file.write_text("speed,gear\n" + "".join(f"{number / 10},3\n" for number in range(40)))
     (tmp_path / "temporary").mkdir()
-    command = [sys.executable, "-m", "iotedge_lab", "demo", "--data", str(file), "--rows", "32"]
+    command = [
+        sys.executable,
+        "-m",
+        "iotedge_lab",
+        "demo",
+        "--story",
+        "nothing-lost",
+        "--data",
+        str(file),
+        "--rows",
+        "32",
+    ]
     environment = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
     assert (ran.returncode, ran.stderr) == (0, "")
