@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _NO_ROOM: Final = {errno.ENOSPC, errno.EFBIG} | ({errno.EDQUOT} if hasattr(errno, "EDQUOT") else set())
+_DECORATION: Final = re.compile(r"\x1b\[[0-9;]*m|\u21b3")  # colours and arrows of a terminal
 _OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 
 
@@ -41,7 +42,7 @@ def is_no_room(error: BaseException) -> bool:
 
 def failed(what: str, error: BaseException) -> LabError:
     """What deltalake raised, in the lab's words. `what`: what was tried ('writing to ...')."""
-    said = " ".join(str(error).split())[:300] or type(error).__name__
+    said = told(error)
     if is_no_room(error):
         return EnvironmentProblem(
             f"The disk is full: {what} failed ({said}). Free some space and start the capture again; nothing is lost "
@@ -52,4 +53,5 @@ def failed(what: str, error: BaseException) -> LabError:
 
 def told(error: Any) -> str:
     """An error on one line, for a log or a status."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    plain = _DECORATION.sub(" ", str(error))
+    return " ".join(plain.split())[:300] or type(error).__name__
