@@ -5,6 +5,7 @@ The browser can reach nothing but this machine, so what passes here works offlin
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -14,8 +15,9 @@ import sys
 import time
 import urllib.request
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -76,21 +78,47 @@ def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path
     pytest.fail(f"JupyterLab did not answer at {url}:\n{log.read_text()[-3000:]}")
 
 
-@pytest.fixture
-def jupyterlab(tmp_path: Path) -> Iterator[str]:
-    """JupyterLab's address, on a copy of the notebooks: autosave must not touch the committed ones."""
-    root = tmp_path / "copy"
+@dataclass(frozen=True, slots=True)
+class JupyterServer:
+    """A JupyterLab that runs: its address, and the folder with its copies of the notebooks."""
+
+    url: str
+    notebooks: Path
+
+    def call(self, method: str, path: str) -> Any:
+        """Call Jupyter's REST API: what it answers, None without a body. An error is urllib's."""
+        asked = urllib.request.Request(
+            f"{self.url}/api/{path}", method=method, headers={"Authorization": f"token {TOKEN}"}
+        )
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            return json.loads(answer.read() or "null")
+
+    def end_kernels(self) -> None:
+        """End all kernels that browsers have left, and wait until they are gone."""
+        for session in self.call("GET", "sessions"):
+            self.call("DELETE", f"sessions/{session['id']}")
+
+
+@pytest.fixture(scope="module")
+def jupyter_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
+    """A JupyterLab on a copy of the notebooks: autosave must not touch the committed ones.
+
+    One for all tests of a file, since its start takes seconds; so is the lab that its kernels share, as an attendee's
+    kernels do.
+    """
+    folder = tmp_path_factory.mktemp("jupyterlab")
+    root = folder / "copy"
     shutil.copytree(
         NOTEBOOKS, root / "notebooks", ignore=shutil.ignore_patterns("source", "conftest.py", ".*")
     )
     shutil.copytree(ROOT / "data", root / "data")
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
-    log = tmp_path / "jupyterlab.log"
-    with isolated_lab(tmp_path) as environment, log.open("wb") as sink:
+    log = folder / "jupyterlab.log"
+    with isolated_lab(folder) as environment, log.open("wb") as sink:
         environment |= {
-            "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
-            "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "workspaces"),
+            "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+            "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
         }
         # An attendee's kernel does not turn warnings into errors, and neither does this one.
         environment.pop("PYTHONWARNINGS")
@@ -98,21 +126,36 @@ def jupyterlab(tmp_path: Path) -> Iterator[str]:
         process = subprocess.Popen(lab_command(port), cwd=root, env=environment, stdout=sink, stderr=sink)
         try:
             _wait_until_it_answers(url, process, log)
-            yield url
+            yield JupyterServer(url, root / "notebooks")
         finally:
             process.send_signal(signal.SIGTERM)  # SIGINT would ask a question
             process.wait(30)
 
 
 @pytest.fixture
-def browser() -> Iterator[Browser]:
+def jupyterlab(jupyter_server: JupyterServer) -> Iterator[str]:
+    """JupyterLab's address; what runs in it at the end of a test is ended, so that no test meets another's kernel."""
+    yield jupyter_server.url
+    jupyter_server.end_kernels()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
     """Headless Chromium that can resolve no host but this machine."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
+        launched = playwright.chromium.launch(
             executable_path=CHROMIUM,
             args=["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"],
         )
-        yield chromium
-        chromium.close()
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Iterator[Browser]:
+    """The same, without a page at the start and at the end of a test: each `new_page` has cookies of its own."""
+    yield chromium
+    for context in chromium.contexts:
+        context.close()

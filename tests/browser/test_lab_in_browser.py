@@ -7,17 +7,15 @@ browser can reach nothing but this machine, so what passes here works offline.
 from __future__ import annotations
 
 import io
-import re
 from typing import TYPE_CHECKING
 
 import pytest
 
-from notebooks.source.make.source import METADATA, NOTEBOOKS, sources
-from tests.browser.conftest import ARTIFACTS, NEEDED, TOKEN
+from notebooks.source.make.source import NOTEBOOKS, sources
+from tests.browser.conftest import ARTIFACTS, NEEDED
+from tests.browser.notebook_page import cells, open_notebook, run_all
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from playwright.sync_api import Browser, Page, ViewportSize
 
 RUN_SECONDS = 150
@@ -25,34 +23,11 @@ VIEW: ViewportSize = {"width": 1000, "height": 900}
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(RUN_SECONDS + 90), NEEDED]
 
-RUN_ALL = """(milliseconds) => Promise.race([
-    jupyterapp.commands.execute('notebook:run-all-cells'),
-    new Promise(resolve => setTimeout(() => resolve('TIMEOUT'), milliseconds))])"""
-
-STATE = """() => [...jupyterapp.shell.currentWidget.content.model.cells]
-    .map(cell => cell.toJSON()).filter(cell => cell.cell_type === 'code').map(cell => ({
-        count: cell.execution_count,
-        hidden: cell.metadata.jupyter?.source_hidden ?? false,
-        tags: cell.metadata.tags ?? [],
-        errors: cell.outputs.filter(output => output.output_type === 'error').map(output => output.evalue),
-        text: cell.outputs.map(output => output.data?.['text/plain'] ?? '').join(''),
-    }))"""
-
 GROW = """() => { const outer = document.querySelector('.jp-WindowedPanel-outer');
     return innerHeight - outer.clientHeight + outer.scrollHeight }"""
 
 PICTURES = """() => [...document.querySelectorAll('.jp-OutputArea-output img')]
     .map(image => ({alt: image.alt, width: image.naturalWidth}))"""
-
-
-def _open(page: Page, url: str, notebook: str) -> None:
-    page.goto(f"{url}/lab/workspaces/test/tree/{notebook}?token={TOKEN}&reset")
-    page.wait_for_function("() => window.jupyterapp")
-    page.evaluate("() => jupyterapp.restored")
-    page.wait_for_function(
-        "() => jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
-        timeout=60_000,
-    )
 
 
 def _screenshot(page: Page, name: str) -> None:
@@ -104,18 +79,18 @@ def test_the_notebook_runs_to_its_end_in_the_browser(
     And JupyterLab, as `iotedge-lab lab` starts it, lays no question about its news over the notebook.
     """
     page = browser.new_page(viewport=VIEW)
-    _open(page, jupyterlab, f"{notebook}.ipynb")
-    succeeded = page.evaluate(RUN_ALL, RUN_SECONDS * 1000)
-    cells = page.evaluate(STATE)
+    open_notebook(page, jupyterlab, f"{notebook}.ipynb")
+    succeeded = run_all(page, RUN_SECONDS)
+    found = cells(page)
     if notebook.startswith("03"):
         _readme_picture(page)
     _screenshot(page, notebook)
 
-    assert [error for cell in cells for error in cell["errors"]] == []
+    assert [error for cell in found for error in cell["errors"]] == []
     assert succeeded is True
-    assert [cell["count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert [cell["count"] for cell in found] == list(range(1, len(found) + 1))
 
-    solutions = [cell for cell in cells if "exercise-solution" in cell["tags"]]
+    solutions = [cell for cell in found if "exercise-solution" in cell["tags"]]
     assert solutions
     assert all(cell["hidden"] and cell["text"].startswith("OK") for cell in solutions)
     assert page.locator(".jp-CodeCell.jp-mod-noInput, .jp-CodeCell .jp-Placeholder").count() >= len(solutions)
@@ -125,71 +100,3 @@ def test_the_notebook_runs_to_its_end_in_the_browser(
     stored = (NOTEBOOKS / f"{notebook}.ipynb").read_text(encoding="utf-8")
     assert bool(pictures) == ("<img" in stored)
     assert [picture for picture in pictures if not picture["alt"] or not picture["width"]] == []
-
-
-LIVE = """\
-import queue
-import threading
-from datetime import UTC, datetime
-from types import SimpleNamespace
-from iotedge_lab.car import drives
-from iotedge_lab.show import live
-
-arrived = queue.Queue()
-view = live.watch(arrived)
-view
-# ---
-def put(row):
-    arrived.put(SimpleNamespace(sequence_number=1, offset="1", enqueued_time=datetime.now(UTC), properties={},
-        system_properties={b"iothub-connection-device-id": b"car-1"}, body=[row.to_json().encode()]))
-
-for row in drives.resample(drives.rows(drives.car_csv()), hz=1):
-    if row.seconds < 30:
-        put(row)
-view.wait_for(30)
-# ---
-before, view = view, live.watch(arrived)
-view
-# ---
-[thread.name for thread in threading.enumerate() if thread.name.startswith("live view")]"""
-
-RUN_LAST = """() => { const notebook = jupyterapp.shell.currentWidget.content;
-    notebook.activeCellIndex = notebook.widgets.length - 1;
-    return jupyterapp.commands.execute('notebook:run-cell') }"""
-
-
-def _live_notebook(folder: Path) -> None:
-    import nbformat
-
-    cells = [nbformat.v4.new_code_cell(cell) for cell in LIVE.split("\n# ---\n")]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=METADATA), folder / "live.ipynb")
-
-
-def _texts(page: Page) -> list[str]:
-    return [cell["text"] for cell in page.evaluate(STATE)]
-
-
-def test_the_live_view_moves_stops_and_leaves_no_thread(
-    jupyterlab: str, browser: Browser, tmp_path: Path
-) -> None:
-    """The panel is redrawn as rows come, another view takes the first one's place, a click stops that one."""
-    from playwright.sync_api import expect
-
-    _live_notebook(tmp_path / "copy" / "notebooks")
-    page = browser.new_page(viewport=VIEW)
-    _open(page, jupyterlab, "live.ipynb")
-    assert page.evaluate(RUN_ALL, RUN_SECONDS * 1000) is True
-    first, second = page.locator(".iotedge-live").nth(0), page.locator(".iotedge-live").nth(1)
-
-    expect(first).to_contain_text("30 rows from everybody. Stopped.", timeout=30_000)
-    expect(first.locator("img")).to_have_attribute(
-        "alt", re.compile(r"^Panel: 34 mph, .*over the last 30 rows")
-    )
-    assert page.evaluate("() => document.querySelector('.iotedge-live img').naturalWidth") > 0
-    expect(first.get_by_role("button", name="Stop")).to_be_disabled()
-    assert _texts(page)[-1] == "['live view live']"
-
-    second.get_by_role("button", name="Stop").click()
-    expect(second).to_contain_text("Stopped.", timeout=30_000)
-    page.evaluate(RUN_LAST)
-    expect(page.locator(".jp-OutputArea-output").last).to_have_text("[]", timeout=30_000)
