@@ -15,6 +15,7 @@ from benchmarks import (
     camera_filter,
     can_codec,
     car_drive,
+    car_filter,
     drain,
     edge,
     fleet,
@@ -43,6 +44,7 @@ ALL = {
         camera,
         camera_filter,
         train,
+        car_filter,
         fleet,
         edge,
         rollout,
@@ -50,6 +52,8 @@ ALL = {
         memory,
     )
 }
+
+_TITLES = [module.TITLE for module in ALL.values()]
 
 
 def _say(text: str) -> None:
@@ -61,6 +65,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="How fast the lab's hub is.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(ALL)}; default: all")
     parser.add_argument("--quick", action="store_true", help="tiny numbers, to see that it works")
+    parser.add_argument(
+        "--merge",
+        action="store_true",
+        help="put a part of a run beside the rest, which says when it was measured",
+    )
     parser.add_argument("--output", type=Path, help="folder for the report; default: benchmarks/")
     parser.add_argument("--report", action="store_true", help="only write anew what results.json holds")
     asked = parser.parse_args()
@@ -90,6 +99,12 @@ def main() -> int:
     # Part of a run, or a quick one, does not replace the figures of a whole one.
     if asked.output:
         report.write(asked.output, facts, " ".join(words), results)
+    elif asked.merge and not asked.quick:
+        _publish(
+            *report.merged(
+                report.read(ROOT / "benchmarks"), facts, " ".join([*words, "--merge"]), results, _TITLES
+            )
+        )
     elif not (asked.quick or asked.names):
         _publish(facts, " ".join(words), results)
     return 0

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 BEGIN, END = "<!-- speed: `make bench` writes this -->", "<!-- end of speed -->"
 _COLUMNS = "| what | hub | Mosquitto | unit | ratio | target | note |\n|---|--:|--:|---|--:|---|---|"
+_APART = "apart: "  # and the title of a part that was measured in another run
 _SAID = (
     "Both servers and the load that meets them share the machine, and take turns round by round; a ratio is the "
     "median of the ratios of the rounds, so it says more than the rates. The hub commits each message to its "
@@ -41,10 +42,11 @@ def _line(row: Row) -> str:
 def markdown(facts: Mapping[str, str], command: str, results: Sequence[tuple[str, Sequence[Row]]]) -> str:
     """The whole report."""
     lines = ["# How fast the hub is", "", f"Written by `{command}`.", ""]
-    lines += [f"- {name}: {value}" for name, value in facts.items()]
+    lines += [f"- {name}: {value}" for name, value in facts.items() if not name.startswith(_APART)]
     lines += ["", _SAID, "", f"Mosquitto: {MOSQUITTO_SAID}."]
     for title, rows in results:
-        lines += ["", f"## {title}", "", _COLUMNS]
+        apart = facts.get(_APART + title)
+        lines += ["", f"## {title}", "", *([f"Measured apart: {apart}.", ""] if apart else []), _COLUMNS]
         lines += [_line(row) for row in rows]
     return "\n".join(lines) + "\n"
 
@@ -55,7 +57,8 @@ def summary(facts: Mapping[str, str], command: str, results: Sequence[tuple[str,
         f"Measured by `{command}` on {facts['date'].partition(' ')[0]}, on {facts['machine']},",
         f"{facts['system']}, Python {facts['Python']}; beside it {facts['Mosquitto']}.",
         "The load ran on the same machine; a ratio is to Mosquitto, which took turns with the hub.",
-        "[All that was measured](benchmarks/RESULTS.md).",
+        "[All that was measured](benchmarks/RESULTS.md)"
+        + (", and what in a run of its own." if any(name.startswith(_APART) for name in facts) else "."),
         "",
         _COLUMNS,
     ]
@@ -70,6 +73,25 @@ def into(readme: str, text: str) -> str:
     if not (begin and end):
         raise ValueError(f"the README has no lines {BEGIN} and {END}, between which the figures belong")
     return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+
+
+def merged(
+    before: tuple[dict[str, str], str, list[tuple[str, list[Row]]]],
+    facts: Mapping[str, str],
+    command: str,
+    results: Sequence[tuple[str, list[Row]]],
+    order: Sequence[str],
+) -> tuple[dict[str, str], str, list[tuple[str, list[Row]]]]:
+    """A whole run with some parts measured anew, each of which says when, under which load, and by which command.
+
+    A part that the program has no more is left out.
+    """
+    told, whole, rows = before
+    of = dict(rows) | dict(results)
+    known = {name: value for name, value in told.items() if name.removeprefix(_APART) not in dict(results)}
+    load = f"load {facts['load at the start']} before and {facts['load at the end']} after"
+    apart = {_APART + title: f"{facts['date']}, {load}, by `{command}`" for title, _ in results}
+    return known | apart, whole, [(title, of[title]) for title in order if title in of]
 
 
 def read(folder: Path) -> tuple[dict[str, str], str, list[tuple[str, list[Row]]]]:

@@ -19,6 +19,10 @@ ROWS = {
     "drive": ("An hour of driving at 10 Hz", "car.csv, read and checked"),
     "can": ("Codec: encode", "Frames to rows at 1 Hz, whole"),
     "train": ("Single row through onnxruntime, p50", "Features and prediction, row by row"),
+    "filter": (
+        "Message to row, features, prediction, message",
+        "Rows predicted and sent: share of the SDK's own rate",
+    ),
     "camera": ("Rendered, daylight", "Encoded, mp4v"),
     "fleet": ("Acknowledged, 10 cars at 10/s, 1 process",),
     "edge": ("Through the edge to the hub", "Module to module, p99"),
@@ -32,7 +36,10 @@ ROWS = {
     "service": ("Direct method, bare HTTPS to azure-iot-device, p50", "Twin read, bare HTTPS, p50"),
 }
 if model_path().is_file():  # without the detector there is nothing to measure
-    ROWS["filter"] = ("Video to messages, the slowest of the videos", "Memory of the filter at its highest (resident)")
+    ROWS["filter"] = (
+        "Video to messages, the slowest of the videos",
+        "Memory of the filter at its highest (resident)",
+    )
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -74,6 +81,32 @@ def test_a_report_is_read_back(tmp_path):
     assert report.read(tmp_path) == (facts, "c", results)
     with pytest.raises(ValueError, match="no lines"):
         report.into("# A README", "x")
+
+
+def test_a_part_that_is_measured_later_says_so():
+    """It takes the place of the earlier figures, in the order of the whole, with its own date, load and command."""
+    facts = {name: name for name in ("date", "machine", "system", "Python", "Mosquitto")}
+    before = (
+        facts,
+        "whole",
+        [("A", [Row("a", 1.0, "s", target="< 2", met=True)]), ("gone", []), ("B", [Row("b", 1.0, "s")])],
+    )
+    later = {"date": "today", "load at the start": "0.1", "load at the end": "0.2"}
+    told, command, results = report.merged(
+        before, later, "part", [("B", [Row("b", 2.0, "s")])], ["B", "A", "C"]
+    )
+    assert command == "whole"
+    assert [(title, rows[0].hub) for title, rows in results] == [("B", 2.0), ("A", 1.0)]
+    said = report.markdown(told, command, results)
+    assert "## B\n\nMeasured apart: today, load 0.1 before and 0.2 after, by `part`.\n" in said
+    assert "## A\n\n|" in said
+    assert "in a run of its own" in report.summary(told, command, results)
+    again = report.merged(
+        (told, command, results), later | {"date": "tomorrow"}, "part", [("B", [])], ["B", "A"]
+    )
+    assert [value for name, value in again[0].items() if "B" in name] == [
+        "tomorrow, load 0.1 before and 0.2 after, by `part`"
+    ]
 
 
 def test_a_name_that_is_none_is_refused(tmp_path):
