@@ -110,7 +110,7 @@ SERIES: Final = (
         "Closing the loop",
         "store, train, register, roll out, notice drift, and again",
         60,
-        _named("closing_the_loop"),
+        _named("closing_the_loop", "by_device", "canaries", "alarm"),
     ),
 )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """MLflow's client, loaded where it is first needed, kept silent and off the network.
 
-MLflow 3.17 reports its use to its makers, unless a variable forbids it before it is loaded; it prints a line with
-pictures at the end of a run on a server, a bar at each download, and what it does to a new database; and it uses an
-option that SQLAlchemy 2.1 deprecates. Here it does none of that.
+MLflow 3.17 reports its use to its makers, unless a variable forbids it before it is loaded (by FLAML, perhaps:
+`train.libraries`); it prints a line with pictures at the end of a run on a server, a bar at each download, and what it
+does to a new database; and it uses an option that SQLAlchemy 2.1 deprecates. Here it does none of that.
 """
 
 from __future__ import annotations
@@ -16,16 +16,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from iotedge_lab.errors import EnvironmentProblem, LabError
+from iotedge_lab.train.libraries import quieten_mlflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SETTINGS: Final = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-}
 _SERVER_SETTINGS: Final = {
     # A server that does not answer is told of in seconds; MLflow's own seven tries take minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -41,7 +36,8 @@ class RegistryProblem(LabError):
 def module(name: str) -> Any:
     """MLflow's module `name`. Raises `EnvironmentProblem` that says which packages bring it."""
     with _loading:
-        for variable, value in (_SETTINGS | _SERVER_SETTINGS).items():
+        quieten_mlflow()
+        for variable, value in _SERVER_SETTINGS.items():
             os.environ.setdefault(variable, value)
         try:
             with warnings.catch_warnings():

@@ -104,15 +104,17 @@ def start_lab_apart(state: Path) -> None:
 
 
 def stop_lab(state: Path) -> None:
-    """Stop the hub that runs on this state folder, and its edge devices and simulator, if there are any."""
+    """Stop the hub that runs on this state folder, and its edge devices, simulator and capture, if there are any."""
     if not state.exists():  # no cell has opened a lab
         return
     from iotedge_lab import launch
+    from iotedge_lab.capture import Capture
     from iotedge_lab.edges import Runtime
     from iotedge_lab.hub.state import StateFolder
     from iotedge_lab.simulation import Simulator
 
     Simulator(state).stop()
+    Capture(state).stop()
     runtime = Runtime.find(state)
     if runtime is not None:
         runtime.stop()

@@ -1,0 +1,85 @@
+"""Answers to notebook 07's exercises, and what the checks say of each."""
+
+import math
+import random
+from types import SimpleNamespace
+
+import duckdb
+import pandas as pd
+
+from iotedge_lab.errors import UsageError
+from iotedge_lab.show.exercises.closing_the_loop import check_alarm, check_by_device, check_canaries
+from iotedge_lab.show.exercises.verdict import Word
+
+PREDICTIONS = pd.DataFrame(
+    {
+        "device": ["car-1"] * 4 + ["car-2"] * 4,
+        "error": [1.0, -1.0, 3.0, -3.0, 0.5, -0.5, 2.5, -2.5],
+    }
+)
+
+
+def _sql(query):
+    with duckdb.connect(":memory:") as connection:
+        connection.register("predictions", PREDICTIONS)
+        try:
+            return connection.sql(query).df()
+        except duckdb.Error as error:
+            raise UsageError(f"DuckDB refuses the query: {error}") from error
+
+
+LAKE = (SimpleNamespace(sql=_sql),)
+FOREIGN = "SELECT device || 'x' AS device, 1.0 AS error FROM predictions GROUP BY 1"
+RIGHT = "SELECT device, avg(abs(error)) AS error FROM predictions GROUP BY device"
+
+
+def _alarm(errors, usual):
+    last = errors[-12:]
+    return len(last) == 12 and sum(last) / 12 > 1.5 * usual
+
+
+def _of_all(errors, usual):
+    return bool(errors) and sum(errors) / len(errors) > 1.5 * usual
+
+
+def _of_one(errors, usual):
+    return bool(errors) and max(errors) > 1.5 * usual
+
+
+def _fixed(errors, _):
+    return len(errors) > 11 and sum(errors[-12:]) / 12 > 3.0
+
+
+def _drawn(fleet, share):
+    return random.sample(fleet, math.ceil(share * len(fleet)))
+
+
+def _canaries(fleet, share):
+    return sorted(fleet)[: max(1, math.ceil(share * len(fleet)))]
+
+
+CASES = [
+    (check_by_device, LAKE, RIGHT, Word.OK, "Spark cluster"),
+    (check_by_device, LAKE, ..., Word.NOT_YET, "write the query"),
+    (check_by_device, LAKE, "...", Word.NOT_YET, "write the query"),
+    (check_by_device, LAKE, 3, Word.WRONG, "a query is a text"),
+    (check_by_device, LAKE, "SELEC", Word.WRONG, "DuckDB cannot run it"),
+    (check_by_device, LAKE, RIGHT.replace("AS error", "AS mae"), Word.WRONG, "call them device and error"),
+    (check_by_device, LAKE, RIGHT.replace("abs(error)", "error"), Word.WRONG, "cancel each other out"),
+    (check_by_device, LAKE, RIGHT.replace("avg", "max"), Word.WRONG, "off by up to"),
+    (check_by_device, LAKE, "SELECT 'x' AS device, 1.0 AS error", Word.WRONG, "GROUP BY device"),
+    (check_by_device, LAKE, FOREIGN, Word.WRONG, "the devices are"),
+    (check_alarm, (), _alarm, Word.OK, "no false alarm"),
+    (check_alarm, (), lambda errors, usual: ..., Word.NOT_YET, "gives nothing back"),
+    (check_alarm, (), lambda errors, usual: 3, Word.WRONG, "True or False"),
+    (check_alarm, (), _of_one, Word.WRONG, "one hard block"),
+    (check_alarm, (), _of_all, Word.WRONG, "three blocks are too few"),
+    (check_alarm, (), _fixed, Word.WRONG, "depends on what is usual"),
+    (check_canaries, (), _canaries, Word.OK, "a ring"),
+    (check_canaries, (), lambda fleet, share: ..., Word.NOT_YET, "gives nothing back"),
+    (check_canaries, (), lambda fleet, share: "car-1", Word.WRONG, "a list of cars"),
+    (check_canaries, (), lambda fleet, share: ["van"], Word.WRONG, "not in the fleet"),
+    (check_canaries, (), lambda fleet, share: fleet[: int(share * len(fleet))], Word.WRONG, "round up"),
+    (check_canaries, (), lambda fleet, share: fleet[:1] * 2, Word.WRONG, "twice"),
+    (check_canaries, (), _drawn, Word.WRONG, "asked again"),
+]  # fmt: skip
