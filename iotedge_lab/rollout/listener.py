@@ -31,7 +31,8 @@ class Listener:
     """Gives each prediction and each request to its handler, in the order of its partition, on this one thread.
 
     A handler that raises is logged and hears the next message. `read` and `unread` count messages: those that were
-    handed on, and those that said they were one of these and could not be read. `trouble` says why nothing comes.
+    handed on, and those that said they were one of these and could not be read. `trouble` says why nothing comes, as
+    far as the SDK tells it: to a hub that was away for a while it connects again without a word.
     """
 
     def __init__(

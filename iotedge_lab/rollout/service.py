@@ -102,6 +102,7 @@ class Service:
         self._listener.close()
         self._answering.close()
         self.publisher.close()
+        self.cloud.close()
 
     def __enter__(self) -> Self:
         return self.start()

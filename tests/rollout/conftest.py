@@ -1,4 +1,4 @@
-"""A hub with its storage account, a registry and a service over them, which the tests of a file share; and edges."""
+"""A hub with its storage account, a registry and a listener, which all tests here share; a service, and edges."""
 
 import gc
 import itertools
@@ -16,11 +16,12 @@ from iotedge_lab.rollout.service import Service
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lab(tmp_path_factory):
     """A running hub."""
     with Lab.open(tmp_path_factory.mktemp("rollout") / "state", ephemeral=True) as opened:
         yield opened
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
@@ -40,11 +41,12 @@ def _leftovers(request):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"unclosed <(socket\.socket|ssl\.SSLSocket)", ResourceWarning)
             gc.collect()
+        gc.freeze()  # what is left is not looked at again after each test: with MLflow and FLAML that takes a second
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def registry(tmp_path_factory):
-    """One database for the tests of a file; each has a model of its own."""
+    """One database for all tests here; each has a model of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         return Registry.open(tmp_path_factory.mktemp("registry"))
@@ -56,9 +58,9 @@ def name():
     return f"car-speed-{next(_numbers)}"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ears(lab):
-    """A listener for all tests of a file, as one takes a second to open and to close; `ears[0]` hears it."""
+    """A listener for all tests here, as one takes a second to open and to close; `ears[0]` hears it."""
     hearing = [None]
     with Listener(
         lab.events_connection_string,

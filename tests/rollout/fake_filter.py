@@ -43,7 +43,7 @@ class FakeFilter:
         self._asking = {}
         self._closed = threading.Event()
         self._client = IoTHubModuleClient.create_from_connection_string(
-            lab.device_connection_string(device, MODULE)
+            lab.device_connection_string(device, MODULE), connection_retry_interval=1
         )
         self._client.on_twin_desired_properties_patch_received = self._patched
         if answers_methods:
