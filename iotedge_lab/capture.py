@@ -82,6 +82,7 @@ class Capture:
         """Start it as it ran last; nothing if it runs. Raises as `open`."""
         if self.is_running:
             return self
+        self._ended()  # one that ended by itself
         self.folder.load()  # raises what is wrong with it
         child = launch.spawn(
             ["-m", "iotedge_lab.lake", "--state", str(self.folder.state)],
@@ -155,9 +156,12 @@ class Capture:
                 auth_timeout=timeout,
             ) as client:
                 found = client.get_eventhub_properties()
+                partitions = [client.get_partition_properties(name) for name in found["partition_ids"]]
+                # What is gone from the hub, by age or by a reset, does not come.
                 ends = {
-                    name: int(client.get_partition_properties(name)["last_enqueued_sequence_number"])
-                    for name in found["partition_ids"]
+                    each["id"]: int(each["last_enqueued_sequence_number"])
+                    for each in partitions
+                    if not each["is_empty"]
                 }
                 return identity(found), ends
         except (EventHubError, OSError) as error:

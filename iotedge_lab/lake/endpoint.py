@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -18,6 +19,7 @@ from iotedge_lab.lake import libraries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from iotedge_lab.lake.place import CaptureSettings
 
@@ -26,14 +28,26 @@ log = logging.getLogger(__name__)
 _PREFETCH: Final = 1000  # a partition; the SDK waits 0.05 s after so many
 _WAITS: Final = (0.5, 1.0, 2.0, 4.0)  # s between sessions; the last one goes on
 _LOOK: Final = 3.0  # s between looks at where the partitions end
+_IDLE: Final = 2  # looks in a row at which messages are there and none comes
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The number of each partition's last message, -1 for one that never had any; and which partitions are empty.
+
+    One that is empty may have had messages, that are gone by age or by a reset.
+    """
+
+    last: Mapping[str, int]
+    empty: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class LogFacts:
-    """Which log it is, and the number of each partition's last message; -1 for one that never had any."""
+    """Which log it is, and where its partitions end."""
 
     log: str
-    ends: Mapping[str, int]
+    ends: Ends
 
 
 class Sink(Protocol):
@@ -47,8 +61,8 @@ class Sink(Protocol):
         """Messages of one partition, in order; more come when it returns."""
         ...
 
-    def ends(self, ends: Mapping[str, int]) -> None:
-        """Where the partitions end now."""
+    def ends(self, ends: Ends) -> set[str]:
+        """Where the partitions end now; those of which there is more than has been taken."""
         ...
 
     def retrying(self, word: str) -> None:
@@ -68,6 +82,7 @@ class Reader:
         self._sink = sink
         self._fine = False
         self._fatal: LabError | None = None
+        self._arrivals: Counter[str] = Counter()  # by partition
 
     async def run(self) -> None:
         """Session after session. Raises what the sink raised, and `ConnectionStringError`."""
@@ -111,10 +126,13 @@ class Reader:
             facts = await _facts(client)
             places = await self._sink.begin(facts)
             sure: set[str] = set()
+            taking: set[str] = set()
 
             async def take(context: Any, events: Sequence[Any]) -> None:
                 if over.done():
                     return
+                taking.add(context.partition_id)
+                self._arrivals[context.partition_id] += 1
                 if context.partition_id not in sure:
                     if await _log_id(client) != facts.log:
                         raise OtherLog("the hub was made anew")
@@ -125,6 +143,7 @@ class Reader:
                 except LabError as error:
                     self._fatal = error
                     raise
+                taking.discard(context.partition_id)
 
             async def fail(_: Any, error: Exception) -> None:
                 if not over.done():
@@ -141,7 +160,7 @@ class Reader:
                     )
                 )
             )
-            tasks.append(loop.create_task(self._look(client, facts)))
+            tasks.append(loop.create_task(self._look(client, facts, taking)))
             done, _ = await asyncio.wait({over, *tasks}, return_when=asyncio.FIRST_COMPLETED)
             for each in done:
                 each.result()
@@ -154,16 +173,28 @@ class Reader:
             await asyncio.gather(*tasks, return_exceptions=True)
             await client.close()
 
-    async def _look(self, client: Any, facts: LogFacts) -> None:
+    async def _look(self, client: Any, facts: LogFacts, taking: AbstractSet[str]) -> None:
+        """Where the partitions end, now and then. Raises ConnectionError where messages are there and none comes.
+
+        The SDK does not say that a link was refused (no such consumer group); it waits.
+        """
+        idle: Counter[str] = Counter()
         while True:
+            before = Counter(self._arrivals)
             await asyncio.sleep(_LOOK)
-            self._fine = True
-            self._sink.ends(await _ends(client, facts.ends))
+            behind = self._sink.ends(await ends_of(client, facts.ends.last))
+            silent = {name for name in behind - taking if self._arrivals[name] == before[name]}
+            idle = Counter({name: idle[name] + 1 for name in silent})
+            if any(count >= _IDLE for count in idle.values()):
+                raise ConnectionError(
+                    f"The endpoint has messages and gives none of them to the consumer group {self._settings.group!r}."
+                )
+            self._fine = self._fine or not behind
 
 
 async def _facts(client: Any) -> LogFacts:
     found = await client.get_eventhub_properties()
-    return LogFacts(identity(found), await _ends(client, found["partition_ids"]))
+    return LogFacts(identity(found), await ends_of(client, found["partition_ids"]))
 
 
 async def _log_id(client: Any) -> str:
@@ -176,10 +207,13 @@ def identity(found: Mapping[str, Any]) -> str:
     return f"{found['eventhub_name']}@{created}Z"
 
 
-async def _ends(client: Any, partitions: Iterable[str]) -> dict[str, int]:
-    names = list(partitions)
-    found = await asyncio.gather(*(client.get_partition_properties(name) for name in names))
-    return {name: int(each["last_enqueued_sequence_number"]) for name, each in zip(names, found, strict=True)}
+async def ends_of(client: Any, partitions: Iterable[str]) -> Ends:
+    """Where these partitions end now, of a client of azure.eventhub.aio."""
+    found = await asyncio.gather(*(client.get_partition_properties(name) for name in partitions))
+    return Ends(
+        {each["id"]: int(each["last_enqueued_sequence_number"]) for each in found},
+        frozenset(each["id"] for each in found if each["is_empty"]),
+    )
 
 
 def _word(error: Exception, settings: CaptureSettings) -> str:

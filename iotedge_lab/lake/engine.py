@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from iotedge_lab.lake import messages, sorting, status
-from iotedge_lab.lake.endpoint import Reader
+from iotedge_lab.lake.endpoint import Ends, Reader
 from iotedge_lab.lake.tables import Batch, application_id
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Engine:
         self._logs: dict[str, str] = {}  # by partition: the id, with the mark of a log that went back
         self._places: dict[str, int] = {}  # by partition: the last message that was taken
         self._stored: dict[str, int] = {}
-        self._ends: dict[str, int] = {}
+        self._ends = Ends({})
         self._news = asyncio.Event()
         self._due = asyncio.Event()
         self._room = asyncio.Event()
@@ -97,11 +97,11 @@ class Engine:
             await self._drained()
             self._log = facts.log
             self._logs, self._places, self._stored = {}, {}, {}
-        for partition, end in facts.ends.items():
+        for partition, end in facts.ends.last.items():
             if partition not in self._places or end < self._places[partition]:
                 await self._drained()
                 await self._settle(partition, end)
-        self._ends = dict(facts.ends)
+        self._ends = facts.ends
         if self.state != status.CAPTURING:
             log.info("capturing %s from %s", self._log, self._places)
         self.state, self.word = status.CAPTURING, ""
@@ -172,9 +172,12 @@ class Engine:
             sequence - 1,
         )
 
-    def ends(self, ends: Mapping[str, int]) -> None:
-        """Where the partitions end now."""
-        self._ends = dict(ends)
+    def ends(self, ends: Ends) -> set[str]:
+        """Where the partitions end now; those of which there is more than has been taken."""
+        self._ends = ends
+        return {
+            name for name, end in ends.last.items() if self._places[name] < end and name not in ends.empty
+        }
 
     def retrying(self, word: str) -> None:
         """The endpoint does not answer."""
@@ -224,7 +227,7 @@ class Engine:
         places = {}
         for partition, name in self._logs.items():
             stored = self._stored[partition]
-            end = self._ends.get(partition)
+            end = self._places[partition] if partition in self._ends.empty else self._ends.last.get(partition)
             places[partition] = status.Place(name, stored, None if end is None else max(end, stored))
         return {
             "state": self.state,
