@@ -585,5 +585,5 @@ folder.cleanup()
 # - watched the car live, changed its pace by twin, and let fast rows pass
 # - killed the hub and cut off the edge in full flow, and lost nothing
 #
-# **Next**: 04, the camera simulator, is to come. How to debug a module of your own is in
-# [01 Edge simulator](01_edge_simulator.ipynb).
+# **Next**: [04 Camera simulator](04_camera_simulator.ipynb): the car gets a camera. How to debug a module of your own is
+# in [01 Edge simulator](01_edge_simulator.ipynb).

@@ -443,4 +443,4 @@ edge.stop()
 # - deployed camera and filter, and read at the hub what they saw
 # - counted what was saved: hundreds of bytes for one, and the way to the cloud
 #
-# **Next**: 07, closing the loop, is to come. The car's own data is in [03 Car simulator](03_car_simulator.ipynb).
+# **Next**: [07 Closing the loop](07_closing_the_loop.ipynb): all six arrows turn, by themselves.
