@@ -153,6 +153,7 @@ class Capture:
                 consumer_group=settings.group,
                 eventhub_name=settings.events_name or None,
                 retry_total=1,
+                retry_backoff_factor=0.2,
                 auth_timeout=timeout,
             ) as client:
                 found = client.get_eventhub_properties()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PREFETCH: Final = 1000  # a partition; the SDK waits 0.05 s after so many
-_WAITS: Final = (0.5, 1.0, 2.0, 4.0)  # s between sessions; the last one goes on
+_WAITS: Final = (0.5, 1.0, 2.0)  # s between sessions; the last one goes on
 _LOOK: Final = 3.0  # s between looks at where the partitions end
 _IDLE: Final = 2  # looks in a row at which messages are there and none comes
 
