@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-NAME = "filter"
+NAME = "car_filter"
 TITLE = "ModuleFilterCar: a model on live rows, and sending"
 LEAST_ROWS = 5_000.0
 LEAST_SHARE = 0.9

@@ -42,8 +42,11 @@ _ROUTES = {
 class Bench:
     """A hub, an edge device at it, and two modules that are connections of the load's."""
 
-    def __init__(self, stack: ExitStack, setting: Setting) -> None:
-        self.hub = stack.enter_context(HubServer(setting.folder / "edge-hub"))
+    def __init__(
+        self, stack: ExitStack, setting: Setting, name: str = "edge-hub", routes: dict[str, str] = _ROUTES
+    ) -> None:
+        self._routes = routes
+        self.hub = stack.enter_context(HubServer(setting.folder / name))
         self._rest = self.hub.lab.rest()
         self._rest.call("PUT", f"/devices/{DEVICE}", {"deviceId": DEVICE, "capabilities": {"iotEdge": True}})
         for module in ("Sender", "Receiver"):
@@ -53,7 +56,7 @@ class Bench:
         self.deploy({})
         self.edge: Edge = self.hub.lab.edge(DEVICE)
         stack.callback(self.edge.close)
-        self.edge.wait_until(lambda status: "up" in status.raw["routes"], "the routes")
+        self.edge.wait_until(lambda status: routes.keys() <= status.raw["routes"].keys(), "the routes")
 
     def deploy(self, modules: dict[str, Any]) -> None:
         """The routes, and these modules."""
@@ -74,7 +77,7 @@ class Bench:
         }
         hub = {
             "schemaVersion": "1.1",
-            "routes": _ROUTES,
+            "routes": self._routes,
             "storeAndForwardConfiguration": {"timeToLiveSecs": 7200},
         }
         content = {"$edgeAgent": {"properties.desired": agent}, "$edgeHub": {"properties.desired": hub}}

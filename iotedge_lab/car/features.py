@@ -206,7 +206,9 @@ class LiveFeatures:
         self.duplicates = 0
         self.starts = 0
         self._past = _Past()
-        self._spans = (*recipe.lags, *recipe.means)
+        self._width = len(recipe.inputs)
+        self._count = self._width * (1 + len(recipe.lags) + len(recipe.means))
+        self._spans = self._places()
         self._at = [0] * len(self._spans)  # for each span, the last row that is no younger than it
         self._keep = max(recipe.window, recipe.gap)
         self._oldest = 0  # the last row that lies before everything that may still be asked for
@@ -236,43 +238,58 @@ class LiveFeatures:
             self.starts += 1
             self._at = [0] * len(self._spans)
             self._oldest = 0
-            count = 1 + len(self._spans)
+            count = self._count // self._width
             return Live(list(values) * count, warmup=self.recipe.window > 0.0, anew=True)
         past.add(seconds, values)
-        features = list(values)
-        for place, span in enumerate(self.recipe.lags):
-            moment = seconds - span
-            at = self._advance(place, moment)
-            features += past.values[0] if moment <= past.times[0] else _line(past, at, moment)
-        for place, span in enumerate(self.recipe.means, len(self.recipe.lags)):
-            features += self._mean(place, seconds, span)
+        features = self._looked_back(seconds, values)
         warmup = seconds - past.origin < self.recipe.window - 1e-6
         self._trim(seconds)
         return Live(features, warmup, anew=False)
 
-    def _advance(self, place: int, moment: float) -> int:
-        times, at = self._past.times, self._at[place]
-        while times[at + 1] <= moment:  # ends: the newest row is younger than any moment asked for
-            at += 1
-        self._at[place] = at
-        return at
+    def _places(self) -> list[tuple[float, int | None, int | None]]:
+        """Each span once, with where its lags and its means begin among the features; None where it has none."""
+        lags, means = self.recipe.lags, self.recipe.means
 
-    def _mean(self, place: int, seconds: float, span: float) -> list[float]:
-        past = self._past
-        now = past.integrals[-1]
-        moment = seconds - span
-        if moment <= past.times[0]:
-            length = seconds - past.times[0]
-            return [total / length for total in now]
-        at = self._advance(place, moment)
-        part = 0.5 * (moment - past.times[at])
-        then = past.integrals[at]
-        begin = past.values[at]
-        at_moment = _line(past, at, moment)
+        def place(spans: tuple[float, ...], span: float, before: int) -> int | None:
+            return self._width * (before + spans.index(span)) if span in spans else None
+
         return [
-            (total - before - part * (one + other)) / span
-            for total, before, one, other in zip(now, then, begin, at_moment, strict=True)
+            (span, place(lags, span, 1), place(means, span, 1 + len(lags)))
+            for span in dict.fromkeys((*lags, *means))
         ]
+
+    def _looked_back(self, seconds: float, values: tuple[float, ...]) -> list[float]:
+        """The features of the newest row, which has been added. Each row pays for it: written out, not divided up."""
+        past, width, marks = self._past, self._width, self._at
+        times, rows, integrals = past.times, past.values, past.integrals
+        first, totals = times[0], integrals[-1]
+        features = [*values, *([0.0] * (self._count - width))]
+        for number, (span, lag, mean) in enumerate(self._spans):
+            moment = seconds - span
+            if moment <= first:
+                if lag is not None:
+                    features[lag : lag + width] = rows[0]
+                if mean is not None:
+                    length = seconds - first
+                    features[mean : mean + width] = [total / length for total in totals]
+                continue
+            at = marks[number]
+            while times[at + 1] <= moment:  # ends: the newest row is younger than any moment asked for
+                at += 1
+            marks[number] = at
+            begin, row = times[at], rows[at]
+            share = (moment - begin) / (times[at + 1] - begin)
+            # On the straight line between that row and the next.
+            then = [one + (other - one) * share for one, other in zip(row, rows[at + 1], strict=True)]
+            if lag is not None:
+                features[lag : lag + width] = then
+            if mean is not None:
+                part = 0.5 * (moment - begin)
+                features[mean : mean + width] = [
+                    (total - before - part * (one + other)) / span
+                    for total, before, one, other in zip(totals, integrals[at], row, then, strict=True)
+                ]
+        return features
 
     def _trim(self, seconds: float) -> None:
         past = self._past
@@ -282,15 +299,6 @@ class LiveFeatures:
             past.forget(self._oldest)
             self._at = [max(0, at - self._oldest) for at in self._at]
             self._oldest = 0
-
-
-def _line(past: _Past, at: int, moment: float) -> list[float]:
-    """The values on the straight line between row `at` and the next."""
-    begin = past.times[at]
-    share = (moment - begin) / (past.times[at + 1] - begin)
-    return [
-        one + (other - one) * share for one, other in zip(past.values[at], past.values[at + 1], strict=True)
-    ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

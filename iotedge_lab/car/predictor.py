@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 INPUT: Final = "features"
 OUTPUT: Final = "speed"
+_OUTPUTS: Final = (OUTPUT,)
 REMEDY: Final = "export it with iotedge_lab.train.export"
 
 
@@ -70,7 +71,7 @@ class Predictor:
         """The same model for a second car: the session is shared, which any thread may run, and the rows are not."""
         other = copy(self)
         other.features = LiveFeatures(self.recipe)
-        other._buffer = self._buffer.copy()
+        other._buffer = self._buffer.copy()  # noqa: SLF001 - one of this class's own
         return other
 
     def predict(self, row: CarRow, drive: str = "") -> Prediction | None:
@@ -82,7 +83,7 @@ class Predictor:
         if live is None:
             return None
         self._buffer[0] = live.values
-        speed = float(self._run(None, {INPUT: self._buffer})[0][0, 0])
+        speed = float(self._run(_OUTPUTS, {INPUT: self._buffer})[0][0, 0])
         if not self._widths:
             return Prediction(speed, live.warmup)
         width = self._widths[bisect_right(self._edges, speed)]

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from car_filter import FOLDER, Cloud, Storage, offset
+from car_filter import FOLDER, Cloud, Storage, another_signature, crashing, offset
 from running import Events
 
 from iotedge_lab.car import drives
@@ -32,17 +32,33 @@ def predictions(events):
     return [json.loads(event.body_as_str()) for event in found]
 
 
-def test_the_blog_s_deployment_and_a_new_model(iothub, template, storage):
-    """Each row is answered, by the module's own model and then by one from the storage, which outlives the folder."""
+def bad_models():
+    """By version: what the twin names, what lies in the storage instead, and why it is refused."""
+    return {
+        "3": (offset(1.0), offset(2.0), "it is another file"),
+        "4": (offset(1.0), offset(1.0)[:-100], "bytes, and the twin says"),
+        "5": (crashing(), None, "crashed (SIGSEGV)"),
+        "6": (another_signature(), None, "takes {'pixels': 3}"),
+    }
+
+
+def test_the_blog_s_deployment_and_new_models(iothub, template, storage):
+    """Each row is answered once: through bad models, a swap to a good one, and by that one after a restart."""
     cloud = Cloud(iothub)
     edge = cloud.deploy(template)
     cloud.reported(lambda found: (found.get("health") or {}).get("sent", 0) > 20)
+    for version, (content, stored, reason) in bad_models().items():
+        found = cloud.give(storage.put(content, version, stored), storage)
+        assert reason in found["pending"]["reason"]
+        assert found["model"]["version"] == "0"
     told = storage.put(offset(100.0), "7")
     found = cloud.give(told, storage)
     assert found["model"]["version"] == "7"
     assert found["model"]["sha256"] == told["sha256"]
     before = found["health"]["sent"]
     cloud.reported(lambda now: now["health"]["sent"] > before + 20)
+    health = cloud.invoke("status")[1]["health"]
+    assert (health["errors"], health["unreadable"], health["duplicates"]) == (0, 0, 0)
     # A new runtime makes the module's folder anew; the volume keeps the model.
     edge.runtime.stop()
     edge.start()
@@ -60,6 +76,7 @@ def test_the_blog_s_deployment_and_a_new_model(iothub, template, storage):
     first_lap = found[
         : next(n for n, told in enumerate(found) if n and told["seconds"] == found[0]["seconds"])
     ]
+    assert len(first_lap) >= before
     assert [told["seconds"] for told in first_lap] == list(rows)[: len(first_lap)]
     for told in found:
         row = rows[told["seconds"]]

@@ -15,6 +15,7 @@ from azure.iot.device.exceptions import ConnectionDroppedError, ConnectionFailed
 from car_filter import FOLDER, PATIENCE, offset, release
 from filter_car import car as car_module
 from filter_car import fetching, supply, telling
+from filter_car import outbox as filter_outbox
 from filter_car.car import INPUT, FilterCar
 from filter_car.settings import Settings
 from filter_car.shelf import MOST_LOADS
@@ -32,7 +33,8 @@ STORE = {}  # models by address
 @pytest.fixture(autouse=True)
 def _no_time_to_lose(monkeypatch):
     for module, name, value in (
-        (edge, "RETRY", 0.01), (edge, "SHUTDOWN", 0.5), (outbox, "RETRY", 0.01), (twin, "RETRY", 0.01),
+        (edge, "RETRY", 0.01), (edge, "SHUTDOWN", 0.5), (outbox, "RETRY", 0.01),
+        (filter_outbox, "RETRY", 0.01), (twin, "RETRY", 0.01),
         (supply, "FIRST_PAUSE", 0.05), (supply, "LOOK", 0.01), (car_module, "LAST_WORDS", 5.0),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)

@@ -107,8 +107,10 @@ def shuffled(items, reach, seed):
 def served(arrivals, step=0.001):
     """All that comes out, each item being looked at `step` s after the one before; then what is left."""
     order, found, now = Order(), [], 0.0
-    for each in arrivals:
-        order.put(replace(each, at=now))
+    for one in arrivals:
+        each = replace(one, at=now)
+        if order.put(each):
+            found.append(each)
         while not isinstance(one := order.take(now), float):
             found.append(one)
         now += step
@@ -147,9 +149,11 @@ def test_nothing_is_left_out(seed, numbers):
 def test_what_follows_is_due_at_once():
     """Number 1 and each next one wait for nothing; after a gap a row waits for what may still come."""
     order = Order()
-    for number in (1, 2, 3):
-        order.put(came(DRIVE[number], number=number))
-        assert order.take(0.0).number == number
+    assert not order.put(came(DRIVE[1], number=1))
+    assert order.take(0.0).number == 1
+    assert order.put(came(DRIVE[2], number=2))
+    assert order.put(came(DRIVE[3], number=3))
+    assert len(order) == 0
     order.put(came(DRIVE[5], at=1.0, number=5))
     assert order.take(1.0) == pytest.approx(HOLD)
     order.put(came(DRIVE[4], at=1.1, number=4))
@@ -338,6 +342,8 @@ def test_a_prediction_as_a_message(bundled):
     assert (
         sent.message_id == again.message_id != telling.to_message(serving.answer(came(DRIVE[8]))).message_id
     )
+    long = replace(found, arrival=replace(found.arrival, message_id="x" * 128))
+    assert len(telling.to_message(long).message_id) <= 128
     assert telling.size(sent) == len(sent.data) + sum(
         len(a) + len(b) for a, b in sent.custom_properties.items()
     )

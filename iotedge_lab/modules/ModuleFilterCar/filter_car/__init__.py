@@ -8,6 +8,7 @@
     serving    champion and challenger on live rows, a car at a time; models are swapped between two rows
     matters    which predictions are sent, and what that saves
     telling    a prediction as a message, the request for a model, and the direct methods
+    outbox     predictions on their way, each sent until it is acknowledged
     fetching   a model's file from blob storage: retries, resume, size and SHA-256
     trial      a model tried in a process of its own, so that one that crashes takes nothing with it
     shelf      models on the module's disk, and which of them serve

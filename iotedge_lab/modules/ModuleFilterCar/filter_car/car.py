@@ -3,7 +3,7 @@
 Threads: `edge hub` keeps the connection, `twin` takes desired properties and reports, `serve` reads rows, puts them in
 order and predicts, `outbox` sends, `model` and `challenger` bring models; the SDK calls handlers on threads of its own.
 `serve` alone touches the models in use: a new one waits in the same queue as the rows, so it takes over between two.
-While the edge hub is away answers wait; it brings no rows then.
+While the edge hub is away rows and answers wait; it brings no further rows then.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from filter_car import leftovers, telling, trial
 from filter_car.matters import Choice, Counters
 from filter_car.model import BUNDLED, LOCAL, own
 from filter_car.order import Order
+from filter_car.outbox import Outbox
 from filter_car.release import Release
 from filter_car.rows import arrival
 from filter_car.serving import Serving
@@ -30,7 +31,8 @@ from filter_car.settings import MODEL_FILE, MODELS, TABLE, Settings
 from filter_car.shelf import Shelf
 from filter_car.supply import Supply, Tools, latest
 from iotedge_lab.camera.module.edge import EdgeHub
-from iotedge_lab.camera.module.outbox import Outbox, Parcel
+from iotedge_lab.camera.module.outbox import Outbox as Letters
+from iotedge_lab.camera.module.outbox import Parcel
 from iotedge_lab.camera.module.program import guarded
 from iotedge_lab.camera.module.twin import Twin, handlers
 from iotedge_lab.errors import DataError
@@ -49,20 +51,10 @@ LAST_WORDS: Final = (
     1.5  # s that rows, and then answers, have when the module is stopped; the edge agent kills after 10
 )
 LOG_EVERY: Final = 1.0  # s between two lines about predictions
-UNBOUNDED: Final = 10**9
 REQUESTS_WAITING: Final = 2
 SEEN: Final = 4096  # messages that are remembered, as an edge hub may bring one twice
 
 log = logging.getLogger("ModuleFilterCar")
-
-
-class _Outbox(Outbox):
-    """An outbox that tells what it could not send."""
-
-    def left(self) -> list[Any]:
-        """The messages that are not acknowledged, in their order."""
-        with self._turn:
-            return [parcel.make() for parcel in self._waiting]
 
 
 class _Swap:
@@ -132,8 +124,8 @@ class FilterCar:
             self._serving.put("challenger", self._supplies["challenger"].model)
         self._hub = EdgeHub(self._client, failed, log)
         self._twin = Twin(self._hub, self, log)
-        self._outbox = _Outbox(self._hub, telling.OUTPUT, log, UNBOUNDED)
-        self._requests = Outbox(self._hub, telling.REQUESTS, log, REQUESTS_WAITING)
+        self._outbox = Outbox(self._hub, telling.OUTPUT)
+        self._requests = Letters(self._hub, telling.REQUESTS, log, REQUESTS_WAITING)
         self._hub.handlers = handlers(
             self._hub,
             self._twin,
@@ -158,12 +150,8 @@ class FilterCar:
     def start(self) -> None:
         """Set off, in the background; what could not be sent the last time goes first."""
         left = leftovers.found(self._shelf.folder)
-        for number, message in enumerate(left, 1):
-            last = number == len(left)
-            self._outbox.put(
-                Parcel(lambda message=message: message, self._forget if last else _nothing), wait=True
-            )
         if left:
+            self._outbox.put_first(left, lambda: leftovers.forget(self._shelf.folder))
             log.info("%d answers of before the restart are sent now", len(left))
         for thread in self._threads:
             thread.start()
@@ -254,14 +242,14 @@ class FilterCar:
     def _figures(self) -> dict[str, Any]:
         records = dict(self._serving.records)
         champion, challenger = records.get("model"), records.get("challenger")
-        counters = self._counters.told(self._outbox.sent)
+        counters = self._counters.told(self._outbox.sent, self._outbox.bytes_sent)
         counters["duplicates"] += self._serving.duplicates
         return counters | {
             "meanError": _rounded(champion and champion.mean),
             "challengerMeanError": _rounded(challenger and challenger.mean),
             "challengerErrors": 0 if challenger is None else challenger.failures,
             "swaps": self._serving.swaps,
-            "waiting": self._outbox.waiting,
+            "waiting": self._queue.qsize() + len(self._order) + self._outbox.waiting,
             "retries": self._outbox.retries,
             "lastUnreadable": self._unreadable,
         }
@@ -316,7 +304,8 @@ class FilterCar:
             return
         self._counters.rows += 1
         self._counters.bytes_in += found.size
-        self._order.put(found)
+        if self._order.put(found):
+            self._answer(found)
 
     def _answer(self, found: Arrival) -> None:
         try:
@@ -330,8 +319,7 @@ class FilterCar:
             self._counters.dropped += 1
             return
         self._tell(said)
-        message = telling.to_message(said)
-        self._outbox.put(Parcel(lambda: message, self._sent), wait=True)
+        self._outbox.put(telling.to_message(said))
 
     def _tell(self, said: Answer) -> None:
         """The blog's line in the log for each prediction, or one a second for all that came in it."""
@@ -347,9 +335,6 @@ class FilterCar:
             others,
         )
         self._logged, self._unlogged = now, 0
-
-    def _sent(self, message: Any) -> None:
-        self._counters.bytes_sent += telling.size(message)
 
     # -- models ----------------------------------------------------------------------------------------
 
@@ -386,15 +371,8 @@ class FilterCar:
             return
         self._queue.put((message, self._clock()))
 
-    def _forget(self, _: Any) -> None:
-        leftovers.forget(self._shelf.folder)
-
     def _timestamp(self) -> str:
         return self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _nothing(_: Any) -> None:
-    """For a message that is like any other."""
 
 
 def _rounded(number: float | None) -> float | None:

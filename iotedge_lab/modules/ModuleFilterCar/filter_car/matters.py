@@ -54,10 +54,9 @@ class Counters:
     repeated: int = 0
     """messages that came twice"""
     bytes_in: int = 0
-    bytes_sent: int = 0
 
-    def told(self, sent: int) -> dict[str, Any]:
-        """By their reported names; `sent`: messages that were acknowledged."""
+    def told(self, sent: int, bytes_sent: int) -> dict[str, Any]:
+        """By their reported names; sent: messages that were acknowledged, and their bytes."""
         return {
             "rows": self.rows,
             "sent": sent,
@@ -66,7 +65,7 @@ class Counters:
             "errors": self.errors,
             "duplicates": self.repeated,
             "bytesIn": self.bytes_in,
-            "bytesSent": self.bytes_sent,
+            "bytesSent": bytes_sent,
             "savedMessages": self.dropped,
-            "savedBytes": self.bytes_in - self.bytes_sent,
+            "savedBytes": self.bytes_in - bytes_sent,
         }

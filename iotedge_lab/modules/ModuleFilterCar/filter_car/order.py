@@ -69,9 +69,12 @@ class Order:
     def __len__(self) -> int:
         return sum(len(lane.waiting) for lane in self._busy.values())
 
-    def put(self, arrival: Arrival) -> None:
-        """A row has come."""
+    def put(self, arrival: Arrival) -> bool:
+        """A row has come. True: it is its turn, as the one before it has gone; it is not kept here, and goes now."""
         lane = self._lanes.get(arrival.car)
+        if lane is not None and arrival.number == lane.last + 1.0 and lane.numbered and not lane.waiting:
+            lane.last += 1.0
+            return True
         if lane is None:
             lane = self._lanes[arrival.car] = _Lane()
             if len(self._lanes) > CARS:
@@ -84,6 +87,7 @@ class Order:
             self._lanes.move_to_end(arrival.car)
         self._busy[arrival.car] = lane
         lane.put(arrival)
+        return False
 
     def take(self, now: float) -> Arrival | float:
         """The row that is due, or the seconds until one may be; infinity where none waits."""

@@ -38,6 +38,7 @@ OUTPUT: Final = "output-filter-car"
 REQUESTS: Final = "output-model-request"
 METHODS: Final = ("fetchModel", "status")
 _SPACE: Final = uuid.UUID("0d6f9a52-7c1e-4c57-9a7e-5b1d1f0f6a3c")
+_LONGEST_ID: Final = 100  # of the 128 characters that a hub allows
 _DECIMALS: Final = 5  # as the blog's log has them
 
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -120,13 +121,18 @@ def body(said: Answer) -> dict[str, Any]:
 def to_message(said: Answer) -> Any:
     """The message of a prediction."""
     known = said.arrival.message_id
-    identity = uuid.uuid5(_SPACE, known) if known else uuid.uuid4()
+    if not known:
+        identity = str(uuid.uuid4())
+    elif len(known) <= _LONGEST_ID:
+        identity = f"{known}-predicted"
+    else:
+        identity = str(uuid.uuid5(_SPACE, known))
     properties = {
         "messageType": "prediction",
         "modelVersion": said.version,
         "driveId": said.arrival.drive,
     }
-    return new_message(_to_json(body(said)), str(identity), properties)
+    return new_message(_to_json(body(said)), identity, properties)
 
 
 def new_message(text: str, identity: str, properties: Mapping[str, str]) -> Any:
