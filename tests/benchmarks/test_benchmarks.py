@@ -19,7 +19,7 @@ ROWS = {
     "drive": ("An hour of driving at 10 Hz", "car.csv, read and checked"),
     "can": ("Codec: encode", "Frames to rows at 1 Hz, whole"),
     "train": ("Single row through onnxruntime, p50", "Features and prediction, row by row"),
-    "filter": (
+    "car_filter": (
         "Message to row, features, prediction, message",
         "Rows predicted and sent: share of the SDK's own rate",
     ),
