@@ -14,7 +14,7 @@ from iotedge_lab.car.predictor import Predictor
 def template():
     """The sample manifest, with a faster car."""
     told = json.loads((FOLDER / "deployment.template.json").read_text(encoding="utf-8"))
-    told["modulesContent"]["ModuleSimulatorCar"]["properties.desired"]["rate"] = 50
+    told["modulesContent"]["ModuleSimulatorCar"]["properties.desired"]["rate"] = 100
     told["modulesContent"]["ModuleFilterCar"]["properties.desired"]["reportSeconds"] = 0.2
     return told
 

@@ -388,6 +388,8 @@ def test_a_challenger_beside_the_champion(filtering):
     hub.until(lambda: len(hub.sent) == 2)
     assert hub.bodies[1]["modelVersion"] == "9"
     assert "challenger" not in hub.bodies[1]
+    hub.desire(model=release(content, "10"))  # the same file, registered once more
+    hub.until(hub.serves("10"))
     assert len(hub.requests) == asked
 
 

@@ -172,7 +172,7 @@ class Supply:
 
     def _supply(self, release: Release) -> None:
         serving = self.model
-        if serving is not None and serving.sha256 == release.sha256 and serving is not self._own:
+        if serving is not self._own and serving is not None and _same(serving, release):
             if self._finish(release):
                 self._quiet()
         elif release.sha256 in self._crashed:
@@ -306,6 +306,11 @@ class Supply:
     def _quiet(self) -> None:
         self.pending = None
         self._tools.changed()
+
+
+def _same(model: Model, release: Release) -> bool:
+    """Whether it is that very release: the same file under another version is loaded again, and tells its version."""
+    return (model.name, model.version, model.sha256) == (release.name, release.version, release.sha256)
 
 
 def latest(supplies: Any) -> Pending | None:
