@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from iotedge_lab.lab import Lab
 
 _MARKS = {Level.OK: "✓", Level.WARN: "!", Level.FAIL: "✗"}
+# At the edge, as a verdict has it: no one colour is readable as text on both of JupyterLab's themes.
 _COLOURS = {
-    Level.OK: "var(--jp-success-color0, #1b5e20)",
-    Level.WARN: "var(--jp-warn-color0, #8a4b00)",
-    Level.FAIL: "var(--jp-error-color0, #b71c1c)",
+    Level.OK: "var(--jp-success-color1, #2e7d32)",
+    Level.WARN: "var(--jp-warn-color1, #ef6c00)",
+    Level.FAIL: "var(--jp-error-color1, #c62828)",
 }
 
 
@@ -46,7 +47,8 @@ class Checks:
             fix = f"<br><b>Do this:</b> {escape(each.fix)}" if each.fix else ""
             word = f"{_MARKS[each.level]} {each.level.value}"
             rows += (
-                f"<tr><td style='text-align:left;white-space:nowrap;color:{_COLOURS[each.level]}'><b>{word}</b></td>"
+                f"<tr><td style='text-align:left;white-space:nowrap;border-left:4px solid {_COLOURS[each.level]}'>"
+                f"<b>{word}</b></td>"
                 f"<td style='text-align:left'>{escape(each.name)}</td>"
                 f"<td style='text-align:left'>{escape(each.said)}{fix}</td></tr>"
             )

@@ -45,6 +45,9 @@ class PolledView(ABC):
         self._stopping = threading.Event()
         self._hurry = threading.Event()
         self._picture = ipywidgets.HTML("<p>looking ...</p>")
+        self._picture.add_class(
+            "jp-RenderedHTMLCommon"
+        )  # else a widget's table has neither padding nor lines
         self._words = ipywidgets.Label("")
         self._button = ipywidgets.Button(description="Stop", tooltip=self.stops)
         self._button.on_click(lambda _: self._end())
@@ -149,4 +152,4 @@ class Table:
 
         body = "".join(cells("td", row) for row in self.rows)
         note = f"<caption>{escape(self.note)}</caption>" if self.note else ""
-        return f"<table>{note}<thead>{cells('th', self.head)}</thead><tbody>{body}</tbody></table>"
+        return f"<table style='margin:0'>{note}<thead>{cells('th', self.head)}</thead><tbody>{body}</tbody></table>"

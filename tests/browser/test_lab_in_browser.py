@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from notebooks.source.make.source import NOTEBOOKS, sources
+from tests.browser import contrast
 from tests.browser.conftest import ARTIFACTS, NEEDED
 from tests.browser.notebook_page import cells, open_notebook, run_all
 
@@ -76,6 +77,8 @@ def test_the_notebook_runs_to_its_end_in_the_browser(
 ) -> None:
     """Run All succeeds with open exercises, solutions stay collapsed, pictures are drawn with alt text.
 
+    All that is written in outputs can be read on the dark theme and on the light one.
+
     And JupyterLab, as `iotedge-lab lab` starts it, lays no question about its news over the notebook.
     """
     page = browser.new_page(viewport=VIEW)
@@ -85,6 +88,10 @@ def test_the_notebook_runs_to_its_end_in_the_browser(
     if notebook.startswith("03"):
         _readme_picture(page)
     _screenshot(page, notebook)
+    too_low = {}
+    for theme in contrast.THEMES:
+        contrast.show_theme(page, theme)
+        too_low |= contrast.too_low(page)
 
     assert [error for cell in found for error in cell["errors"]] == []
     assert succeeded is True
@@ -95,6 +102,7 @@ def test_the_notebook_runs_to_its_end_in_the_browser(
     assert all(cell["hidden"] and cell["text"].startswith("OK") for cell in solutions)
     assert page.locator(".jp-CodeCell.jp-mod-noInput, .jp-CodeCell .jp-Placeholder").count() >= len(solutions)
 
+    assert too_low == {}
     assert page.locator(".Toastify__toast").all_inner_texts() == []
     pictures = page.evaluate(PICTURES)
     stored = (NOTEBOOKS / f"{notebook}.ipynb").read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.browser import contrast
 from tests.browser.conftest import ARTIFACTS, NEEDED
 from tests.browser.notebook_page import (
     cells,
@@ -73,13 +74,13 @@ def shown(jupyter_server: JupyterServer, opened: Page) -> Iterator[Callable[[str
 
     def show(name: str, text: str) -> Page:
         names.append(name)
+        ARTIFACTS.mkdir(exist_ok=True)
         write_notebook(jupyter_server.notebooks / f"{name}.ipynb", f"{text.strip()}\n# ---\n{WATCHING}")
         show_notebook(opened, f"{name}.ipynb")
         assert run_all(opened, SECONDS) is True, [cell["errors"] for cell in cells(opened)]
         return opened
 
     yield show
-    ARTIFACTS.mkdir(exist_ok=True)
     for name in names:
         opened.screenshot(path=ARTIFACTS / f"widget-{name}.png")
         close_notebook(opened)
@@ -92,6 +93,15 @@ def run_again(page: Page, index: int, css: str) -> Locator:
     assert run_cell(page, index) is True
     assert value(page, ONES_WATCHING) == "[False, True]"
     return page.locator(css).last
+
+
+def assert_readable(page: Page, name: str) -> None:
+    """On both of JupyterLab's themes; the dark one is kept as a picture."""
+    for theme in contrast.THEMES:
+        contrast.show_theme(page, theme)
+        assert contrast.too_low(page) == {}, theme
+        if theme == contrast.THEMES[0]:
+            page.screenshot(path=ARTIFACTS / f"widget-{name}-dark.png")
 
 
 def stop(page: Page, widget: Locator, word: str = "Stop") -> None:
@@ -129,6 +139,7 @@ def test_the_panel_of_a_car(shown: Callable[[str, str], Page]) -> None:
         "alt", re.compile(r"^Panel: 34 mph, .*over the last 30 rows"), timeout=PATIENCE
     )
     assert page.evaluate("() => document.querySelector('.iotedge-live img').naturalWidth") > 0
+    assert_readable(page, "panel")
     stop(page, run_again(page, 1, ".iotedge-live"))
 
 
@@ -161,6 +172,7 @@ def test_predictions(shown: Callable[[str, str], Page]) -> None:
     expect(widget.locator("img")).to_have_attribute(
         "alt", re.compile(r"over 13 rows, 0 to 12 seconds"), timeout=PATIENCE
     )
+    assert_readable(page, "prediction")
     widget = run_again(page, 1, ".iotedge-prediction")
     expect(widget).to_contain_text("waiting for the first of the predictions")
     assert run_cell(page, 3) is True
@@ -204,6 +216,7 @@ def test_an_edge_device_and_its_switch(shown: Callable[[str, str], Page]) -> Non
     expect(widget.get_by_role("button", name="Bring online")).to_be_enabled(timeout=PATIENCE)
     assert value(page, 2) == "False"
     assert "edge-1: cut off" in value(page, 3)
+    assert_readable(page, "edge")
     widget = run_again(page, 1, ".iotedge-edge")
     widget.get_by_role("button", name="Bring online").click()
     expect(widget).to_contain_text("edge-1: connected to the hub", timeout=PATIENCE)
@@ -257,6 +270,7 @@ def test_a_fleet(shown: Callable[[str, str], Page]) -> None:
     expect(first).to_contain_text("car-1Connected")
     expect(second).to_contain_text("car-2Disconnected")
     assert widget.locator("b").count() == 0
+    assert_readable(page, "fleet")
     stop(page, run_again(page, 2, ".iotedge-fleet"))
 
 
@@ -293,6 +307,7 @@ def test_a_search(shown: Callable[[str, str], Page]) -> None:
     widget = run_again(page, 1, ".iotedge-search")
     expect(widget).to_contain_text(re.compile(r"[1-9]\d* trials?, best"), timeout=PATIENCE)
     expect(widget.locator("img")).to_have_attribute("alt", re.compile(r"^Dots: the error of \d+ trial"))
+    assert_readable(page, "search")
     widget.get_by_role("button", name="That is enough").click()
     expect(widget).to_contain_text("Cancelled: ", timeout=PATIENCE)
     expect(widget.get_by_role("button", name="That is enough")).to_be_disabled()
