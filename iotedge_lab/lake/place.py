@@ -109,7 +109,7 @@ class CaptureSettings:
     """the endpoint's name; needed where the connection string has no EntityPath"""
     group: str = GROUP
     seconds: float = 1.0
-    rows: int = 20_000
+    rows: int = 10_000
     keep_days: float = 7.0
     """for how long a version can be read after its files were made into larger ones"""
 

@@ -27,6 +27,7 @@ ROWS = {
     "fleet": ("Acknowledged, 10 cars at 10/s, 1 process",),
     "edge": ("Through the edge to the hub", "Module to module, p99"),
     "rollout": ("Register to serving on 2 edges", "Rows answered during 3 swaps at 100 rows/s"),
+    "lake": ("Lag at 1,000/s, p99", "Captured from a full log"),
     "startup": ("Lab.open to the first acknowledged message",),
     "memory": ("Idle", "Each idle TLS connection"),
     "query": (
