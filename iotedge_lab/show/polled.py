@@ -52,6 +52,7 @@ class PolledView(ABC):
         self._button = ipywidgets.Button(description="Stop", tooltip=self.stops)
         self._button.on_click(lambda _: self._end())
         self._buttons = ipywidgets.HBox([self._button, self._words])
+        self._buttons.layout.flex_flow = "row wrap"  # words that have no room beside the button come below it
         self._box = ipywidgets.VBox([self._picture, self._buttons])
         self._box.add_class(self.css)
         self._thread = threading.Thread(target=self._watch, name=f"live view {name}", daemon=True)

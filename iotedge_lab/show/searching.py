@@ -96,7 +96,9 @@ class SearchView:
             description="That is enough", tooltip="End the search and keep the best so far"
         )
         self._button.on_click(lambda _: self.cancel())
-        self._box = ipywidgets.VBox([ipywidgets.HBox([self._bar, self._button, self._words]), self._picture])
+        line = ipywidgets.HBox([self._bar, self._button, self._words])
+        line.layout.flex_flow = "row wrap"  # words that have no room beside the button come below it
+        self._box = ipywidgets.VBox([line, self._picture])
         self._box.add_class("iotedge-search")
         self._thread = threading.Thread(target=self._run, name="search", daemon=True)
 

@@ -316,6 +316,81 @@ def test_a_search(shown: Callable[[str, str], Page]) -> None:
     assert value(page, 2) == "True"
 
 
+ROLLOUT = """\
+import threading
+from azure.iot.device import IoTHubModuleClient
+from azure.iot.hub import IoTHubRegistryManager
+from iotedge_lab import Lab
+from iotedge_lab.rollout.cloud import Cloud
+from iotedge_lab.show import rollout_view
+
+views = []
+lab = Lab.open()
+lab.activate()
+lab.reset()
+registry = IoTHubRegistryManager.from_connection_string(lab.service_connection_string)
+registry.create_device_with_sas("car-1", None, None, "enabled", iot_edge=True)
+registry.create_module_with_sas("car-1", "ModuleFilterCar", "", None, None)
+cloud = Cloud(lab.service_connection_string)
+# ---
+views.append(rollout_view.watch(cloud))
+views[-1]
+# ---
+module = IoTHubModuleClient.create_from_connection_string(lab.device_connection_string("car-1", "ModuleFilterCar"))
+module.connect()
+# ---
+module.patch_twin_reported_properties({"model": {"version": "7", "sha256": "a" * 64, "status": "serving"}})
+"""
+
+
+def test_a_rollout(shown: Callable[[str, str], Page]) -> None:
+    """A module reports the version that it serves, and the view says so."""
+    from playwright.sync_api import expect
+
+    page = shown("rollout", ROLLOUT)
+    widget = page.locator(".iotedge-rollout")
+    row = widget.locator("tbody tr").first
+    expect(row).to_contain_text("car-1", timeout=PATIENCE)
+    expect(row.locator("td").nth(2)).to_have_text("7", timeout=PATIENCE)
+    expect(row.locator("td").nth(3)).to_have_text("serving")
+    assert_readable(page, "rollout")
+    stop(page, run_again(page, 1, ".iotedge-rollout"))
+
+
+CAMERA = """\
+import tempfile
+import threading
+from pathlib import Path
+import numpy as np
+from iotedge_lab.camera.pictures import Pictures
+from iotedge_lab.show import camera_view
+
+views = []
+folder = tempfile.TemporaryDirectory()
+pictures = Pictures(Path(folder.name), 4)
+# ---
+views.append(camera_view.watch(folder.name))
+views[-1]
+# ---
+pictures.add("Car", np.full((36, 64, 3), 200, np.uint8))
+pictures.show(np.full((36, 64, 3), 200, np.uint8))
+"""
+
+
+def test_a_camera(shown: Callable[[str, str], Page]) -> None:
+    """The last picture comes into view, and says of what it is."""
+    from playwright.sync_api import expect
+
+    page = shown("camera", CAMERA)
+    expect(page.locator(".iotedge-camera img")).to_have_attribute(
+        "alt", re.compile(r"an event of Car was told last"), timeout=PATIENCE
+    )
+    page.wait_for_function(
+        "() => document.querySelector('.iotedge-camera img').naturalWidth === 64", timeout=PATIENCE
+    )
+    stop(page, run_again(page, 1, ".iotedge-camera"))
+
+
 VIDEO = """\
 import threading
 import numpy as np
