@@ -64,10 +64,15 @@ class Lake:
         moment = when if when.tzinfo else when.replace(tzinfo=UTC)
         try:
             found.load_as_version(moment)
+            made = float(found.metadata().created_time) / 1000
         except Exception as error:
+            raise libraries.failed(f"looking for a version of {table}", error) from error
+        if moment.timestamp() < made:  # deltalake gives the first one then
+            first = datetime.fromtimestamp(made, UTC)
             raise UsageError(
-                f"The table {table} has no version of {moment:%Y-%m-%d %H:%M:%S} UTC: {libraries.told(error)}"
-            ) from error
+                f"{table} has no version of {moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC: it was made at "
+                f"{first:%Y-%m-%d %H:%M:%S} UTC."
+            )
         return int(found.version())
 
     def history(self, table: str = MAIN, limit: int = 50) -> pd.DataFrame:
@@ -126,10 +131,10 @@ class Lake:
         if unknown:
             raise UsageError(f"{table} has no column {', '.join(unknown)}; there are {', '.join(known)}.")
         conditions = []
-        if drives is not None:
-            conditions.append(arrow.field("drive_id").isin(list(drives)))
-        if devices is not None:
-            conditions.append(arrow.field("device").isin(list(devices)))
+        for column, values in (("drive_id", drives), ("device", devices)):
+            if values is not None:
+                text = _library("pyarrow").array(list(values), "string")  # an empty list would be of no type
+                conditions.append(arrow.field(column).isin(text))
         for moment, after in ((since, True), (until, False)):
             if moment is not None:
                 at = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
