@@ -29,6 +29,7 @@ from benchmarks import (
     service,
     startup,
     train,
+    whole_lab,
 )
 from benchmarks.setting import ROOT, Row, Setting
 
@@ -52,6 +53,7 @@ ALL = {
         rollout,
         startup,
         memory,
+        whole_lab,
     )
 }
 
