@@ -30,7 +30,7 @@ from azure.iot.hub.models import Twin, TwinProperties
 from msrest.exceptions import HttpOperationError
 
 from iotedge_lab import Lab
-from iotedge_lab.show import arrivals, code, documents, plots
+from iotedge_lab.show import arrivals, code, documents, edge_view, plots
 from iotedge_lab.show.exercises import edge_deployment
 from iotedge_lab.show.exercises import iot_hub_setup as exercise
 
@@ -665,8 +665,14 @@ edge.wait_until(lambda now: list(now.modules) == ["EchoModule"], "the end of Ech
 # %% [markdown]
 # ## Mid-ocean
 #
-# `edge.offline()` really closes the sockets to the hub.
-#
+# `edge.offline()` really closes the sockets to the hub, `edge.online()` lets the device back. The switch below does the
+# same. Try it, leave the device online, and keep an eye on the view while the next cells run.
+
+# %%
+view = edge_view.watch(edge)
+view
+
+# %% [markdown]
 # ### Exercise 6: the ship comes back
 #
 # Send all texts while the edge is cut off. How many messages wait there (`edge.status().waiting`) before you let it
@@ -706,7 +712,11 @@ assert [event.body_as_str() for event in heard] == TEXTS, "not what was sent, in
 # %% [markdown]
 # **What just happened?** The car had its acknowledgements at once, from the edge: it had stored the messages on disk
 # first. When the link came back, it sent them on, oldest first. A car that talks to the hub itself would have had to
-# keep them.
+# keep them. The view once more, as a table that stays:
+
+# %% tags=["nbval-ignore-output"]
+view.stop()
+view.now()
 
 # %%
 car.shutdown()
