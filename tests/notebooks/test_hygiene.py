@@ -132,6 +132,8 @@ CASES: list[tuple[hygiene.Rule, Callable[[NotebookNode], None], str]] = [
     (hygiene.cells_are_short, _long_cells, "the median code cell has 7"),
     (hygiene.prose_is_short, _wordy, "words of prose before code cell 3"),
     (hygiene.prose_is_short, _wide_fence, "a fenced line has 93"),
+    (hygiene.spells_british, _first("A toy", "A gray toy"), "spells gray"),
+    (hygiene.spells_british, _show({"text/html": "<img alt='All colors of it.'>"}), "spells colors"),
     (hygiene.opens_with_a_promise, _first("# A toy", "A toy"), "# Title"),
     (hygiene.opens_with_a_promise, _first("**You will**", "You may"), "0 bullets"),
     (hygiene.opens_with_a_promise, _first("- say a word\n- see a picture\n", ""), "1 bullets"),
@@ -163,6 +165,14 @@ CASES: list[tuple[hygiene.Rule, Callable[[NotebookNode], None], str]] = [
     (hygiene.exercises_are_whole, _verdict(3, "OK: fine"), "to the stub"),
     (hygiene.exercises_are_whole, _verdict(4, "Wrong: no"), "to the solution"),
 ]
+
+
+def test_the_front_page_is_in_british_english() -> None:
+    """As the notebooks are; what is code in it is not looked at."""
+    assert hygiene.american("a `color` and\n```\ngray\n```\n[the center](center.md) behaviour") == []
+    readme = (HERE.parents[2] / "README.md").read_text(encoding="utf-8")
+    assert len(readme) > 10_000
+    assert hygiene.american(readme) == []
 
 
 def test_the_cases_cover_every_rule() -> None:

@@ -48,6 +48,13 @@ _SECRETS = {
 _HOMES = re.compile(r"(?:/home|/Users|/root|/tmp|/work|C:\\Users)[/\\][\w.-]+")
 _FENCE = re.compile(r"```.*?```", re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[[^\]]+\]\((?P<target>[^)\s]+)\)")
+_INLINE_CODE = re.compile(r"`[^`\n]*`")
+_AMERICAN = re.compile(
+    r"\b(?:colors?|colored|coloring|behavior\w*|centers?|centered|neighbor\w*|favor\w*|honor\w*|labor|gray\w*|catalogs?|"
+    r"analyz\w+|cancel(?:ed|ing)|label(?:ed|ing)|model(?:ed|ing|er)|travel(?:ed|ing|er)|signal(?:ed|ing)|fulfills?|"
+    r"(?:kilo|centi|milli)?meters? (?:long|wide|high|away|per)|artifacts?|defense|dialogs?|skeptic\w*)\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(slots=True)
@@ -202,6 +209,26 @@ def _bullets(text: str, heading: str) -> int:
     return len(re.findall(r"^\s*[-*] ", match[1], re.MULTILINE)) if match else 0
 
 
+def american(text: str) -> list[str]:
+    """The words of a Markdown text that are spelt the American way; code is left out, its words are not ours."""
+    return _AMERICAN.findall(_INLINE_CODE.sub("", _LINK.sub("link", _FENCE.sub("", text))))
+
+
+def spells_british(notebook: NotebookNode, _path: Path) -> Finding:
+    """Prose and alt texts are in British English, as the whole series is."""
+    finding = Finding()
+    for number, cell in enumerate(notebook.cells, start=1):
+        texts = [cell.source] if cell.cell_type == "markdown" else []
+        for output in cell.get("outputs", []):
+            parser = _Images()
+            parser.feed(output.get("data", {}).get("text/html", ""))
+            texts += parser.alts
+        for text in texts:
+            found = american(text)
+            finding.expect(not found, f"cell {number} spells {', '.join(found)} the American way")
+    return finding
+
+
 def opens_with_a_promise(notebook: NotebookNode, _path: Path) -> Finding:
     """Title, promise, "You will" (3-5 bullets), "Before you start", minutes, works offline."""
     first = notebook.cells[0]
@@ -345,6 +372,7 @@ RULES: tuple[Rule, ...] = (
     pictures_have_alt_text,
     cells_are_short,
     prose_is_short,
+    spells_british,
     opens_with_a_promise,
     closes_by_mirroring,
     stays_small,
