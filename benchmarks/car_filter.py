@@ -28,7 +28,7 @@ NAME = "car_filter"
 TITLE = "ModuleFilterCar: a model on live rows, and sending"
 LEAST_ROWS = 5_000.0
 LEAST_SHARE = 0.9
-BLOCK = 200
+BLOCK = 500
 _ROUTES = {"up": "FROM /messages/modules/Sender/outputs/output-filter-car INTO $upstream"}
 
 
@@ -53,7 +53,7 @@ def run(setting: Setting, say: Callable[[str], None]) -> list[Row]:
     """One process with the module, at one edge device."""
     path = setting.folder / "filter.onnx"
     size = model(path)
-    blocks, pure = setting.count(40, 3), setting.count(20_000, 500)
+    blocks, pure = setting.count(16, 3), setting.count(20_000, 500)
     block = setting.count(BLOCK, 50)
     wanted = max(pure + 50, (blocks + 1) * block, 600)
     rows = islice((row for each in drives.catalogue() for row in drives.rows(each.path)), wanted)

@@ -565,18 +565,18 @@ def test_stopped_with_rows_in_hand(filtering, monkeypatch):
     hub = Edge()
     module = filtering(hub)
     hub.failing = True
-    for number, row in enumerate(ROWS[:30], 1):
+    for number, row in enumerate(ROWS[:600], 1):
         hub.bring(row, number, f"m{number}").result()
+    hub.until(lambda: module._outbox.waiting == filter_outbox.AHEAD or hub.news.wait(0.02))
     module.stop()
-    hub.bring(ROWS[30], 31, "m31").result()
     assert hub.sent == []
     again = Edge()
     filtering(again)
-    again.until(lambda: len(again.sent) == 30)
-    again.bring(ROWS[40], 1, "m41")
-    again.until(lambda: len(again.sent) == 31)
-    complete(again, [*ROWS[:30], ROWS[40]])
-    assert again.reported["health"]["sent"] <= 31
+    again.until(lambda: len(again.sent) == 600)
+    again.bring(ROWS[700], 1, "m701")
+    again.until(lambda: len(again.sent) == 601)
+    complete(again, [*ROWS[:600], ROWS[700]])
+    assert again.reported["health"]["sent"] <= 601
 
 
 def test_a_module_without_a_model(tmp_path):

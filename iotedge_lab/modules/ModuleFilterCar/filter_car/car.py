@@ -50,6 +50,7 @@ INPUT: Final = "input-simulator-car"
 LAST_WORDS: Final = (
     1.5  # s that rows, and then answers, have when the module is stopped; the edge agent kills after 10
 )
+LAST_MOMENT: Final = 8.5  # s after which a stop waits for nothing more
 LOG_EVERY: Final = 1.0  # s between two lines about predictions
 REQUESTS_WAITING: Final = 2
 SEEN: Final = 4096  # messages that are remembered, as an edge hub may bring one twice
@@ -160,6 +161,7 @@ class FilterCar:
         """Answer what has come, keep what cannot be sent, and end; within seconds, whatever the hub does."""
         if self._stopping.is_set():
             return
+        began = self._clock()
         self._stopping.set()
         for supply in self._supplies.values():
             supply.stop()
@@ -175,7 +177,10 @@ class FilterCar:
         # Rows that came until the connection was closed are acknowledged: they are answered at the next start.
         end = _Flush(end=True)
         self._queue.put(end)
-        end.done.wait(LAST_WORDS)
+        if not end.done.wait(max(LAST_WORDS, LAST_MOMENT - (self._clock() - began))):
+            log.error(
+                "%d rows are lost: there was no time to answer them", self._queue.qsize() + len(self._order)
+            )
         kept = leftovers.keep(self._shelf.folder, self._outbox.left())
         log.info(
             "Stopped; %d rows read, %d predictions sent, %d kept",

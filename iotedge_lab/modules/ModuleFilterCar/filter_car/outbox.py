@@ -1,7 +1,7 @@
 """Predictions on their way to the edge hub: each is sent until it is acknowledged, one after another.
 
-A thread of its own sends, so that the next rows are predicted while the edge hub answers. It is a few messages behind
-at most: predicting far ahead would only keep the interpreter from sending. `iotedge_lab.camera.module.outbox` is for
+A thread of its own sends, so that the next rows are predicted while the edge hub answers. Some messages wait at most;
+then whoever puts one in waits, too, and further rows stay what they are. `iotedge_lab.camera.module.outbox` is for
 modules that send little.
 """
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from iotedge_lab.camera.module.edge import EdgeHub
 
 RETRY: Final = 1.0  # s between two attempts
-AHEAD: Final = 16  # messages after which who puts one in waits
-RESUME: Final = 8  # until only so many wait
+AHEAD: Final = 256  # messages after which who puts one in waits
+RESUME: Final = 32  # until only so many wait: to be woken for each one costs as much as the prediction
 
 log = logging.getLogger("ModuleFilterCar")
 
