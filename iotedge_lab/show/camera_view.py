@@ -38,8 +38,8 @@ class Shown:
     def _repr_html_(self) -> str:
         data = base64.b64encode(self.content).decode()
         return (
-            f"<figure style='margin:0'><img alt='{html.escape(self.alt, quote=True)}' src='data:image/jpeg;base64,{data}' "
-            f"style='max-width:{_WIDTH}px;width:100%'></figure>"
+            f"<figure style='margin:0'><img alt='{html.escape(self.alt, quote=True)}' "
+            f"src='data:image/jpeg;base64,{data}' style='max-width:{_WIDTH}px;width:100%'></figure>"
         )
 
 
