@@ -61,6 +61,7 @@ notebooks: $(STAMP)  ## Make the notebooks from their sources, run them, store t
 
 data: $(STAMP)    ## Make the drives in data/ again
 	@$(BIN)/python -m iotedge_lab.car.make_data
+	@$(BIN)/python iotedge_lab/modules/ModuleFilterCar/make_model.py
 
 bench: $(STAMP)   ## Measure, beside Mosquitto where it is installed
 	@$(BIN)/python -m compileall -q iotedge_lab

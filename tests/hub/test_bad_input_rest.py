@@ -523,7 +523,7 @@ def test_methods_and_paths_that_are_none(raw, known, method):
         "/no/such": (),
         "/": (),
         "/devices/known/modules/m/twins": (),
-        "/jobs/v2/create": (),
+        "/jobs/create": (),
         "/configurations/c": ("GET", "PUT", "DELETE"),
         "/digitaltwins/known": (),
         "/twins/known/methods/more": (),
