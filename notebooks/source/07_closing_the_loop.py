@@ -322,7 +322,7 @@ for step in story:
 # answered with the old one. Rows that lie close together err alike, so blocks are what was counted. Then the canaries
 # answered with it, then all.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 def latest():
     """The last four hundred predictions that reached the cloud."""
     return service.errors.frame().tail(400)
