@@ -43,7 +43,13 @@ if model_path().is_file():  # without the detector there is nothing to measure
     )
 
 
-@pytest.mark.parametrize("name", ROWS)
+#: Their quick rounds take longest, and start edge devices: `make soak` runs them.
+LONG = ("filter", "car_filter", "rollout", "lake")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.soak] if name in LONG else []) for name in ROWS]
+)
 def test_a_quick_round_reports_its_rows(name, tmp_path):
     """A quick run of one benchmark writes a report in which its rows have numbers above zero."""
     ran = subprocess.run(

@@ -71,7 +71,15 @@ def _readme_picture(page: Page) -> None:
     small.save(ARTIFACTS / "lab.png", optimize=True)
 
 
-@pytest.mark.parametrize("notebook", [source.stem for source in sources()])
+#: Those that `make test` runs in the browser too; nbval runs all of them there, and `make soak` all of them here.
+ALWAYS = ("00_start_here", "03_car_simulator")
+NOTEBOOKS_IN_THE_BROWSER = [
+    pytest.param(source.stem, marks=[] if source.stem in ALWAYS else [pytest.mark.soak])
+    for source in sources()
+]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS_IN_THE_BROWSER)
 def test_the_notebook_runs_to_its_end_in_the_browser(
     jupyterlab: str, browser: Browser, notebook: str
 ) -> None:
