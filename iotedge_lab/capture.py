@@ -21,7 +21,7 @@ import psutil
 from iotedge_lab import launch
 from iotedge_lab.errors import EnvironmentProblem, HubFailed, HubNotRunning
 from iotedge_lab.lake import status as words
-from iotedge_lab.lake.place import GROUP, CaptureFolder, CaptureSettings, LakePlace
+from iotedge_lab.lake.place import GROUP, KEPT, CaptureFolder, CaptureSettings, LakePlace
 from iotedge_lab.lake.status import Status
 
 if TYPE_CHECKING:
@@ -55,13 +55,13 @@ class Capture:
         events_name: str = "",
         group: str = GROUP,
         seconds: float = 1.0,
-        keep_days: float = 7.0,
+        keep_versions: int = KEPT,
     ) -> Self:
         """Have it capture from the endpoint with the connection string `events`; one that does so already goes on.
 
         lake: a folder, or the URL of an object store that Delta knows, with `storage_options`; by default the folder
         `lake` of the state folder. group: the consumer group that it reads as. seconds: after which a batch is
-        written, and with it a version of a table. keep_days: for how long each version can be read.
+        written, and with it a version of a table. keep_versions: how many of the newest can be read.
 
         Raises `StateLocked` where another capture has the lake, `UsageError` for a lake of another shape, and
         `EnvironmentProblem` for one that cannot be written to. A hub that does not answer is no error: it is tried
@@ -69,7 +69,7 @@ class Capture:
         """
         place = LakePlace.of(lake if lake is not None else self.folder.lake, storage_options)
         wanted = CaptureSettings(
-            events, place, events_name=events_name, group=group, seconds=seconds, keep_days=keep_days
+            events, place, events_name=events_name, group=group, seconds=seconds, keep_versions=keep_versions
         )
         if self.is_running:
             if self.folder.load() == wanted:

@@ -61,12 +61,12 @@ def capture() -> None:
     help="Write what has arrived after S seconds. More seconds make fewer versions and files.",
 )
 @click.option(
-    "--keep-days",
-    type=click.FloatRange(0, 3650),
-    default=7.0,
+    "--keep-versions",
+    type=click.IntRange(100, 1_000_000),
+    default=3_000,
     show_default=True,
-    metavar="D",
-    help="How long earlier versions can be read.",
+    metavar="N",
+    help="How many of a table's newest versions can be read, besides those that are held.",
 )
 def start(
     *,
@@ -75,7 +75,7 @@ def start(
     options: Sequence[str],
     consumer_group: str,
     seconds: float,
-    keep_days: float,
+    keep_versions: int,
 ) -> None:
     """Start the capture of the local hub, or of the hub on Azure that the environment names.
 
@@ -94,7 +94,7 @@ def start(
         events_name=lab.events_name,
         group=consumer_group,
         seconds=seconds,
-        keep_days=keep_days,
+        keep_versions=keep_versions,
     )
     click.echo(f"capturing {lab.hostname} into {made.lake.uri}")
 

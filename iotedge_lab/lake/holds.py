@@ -1,7 +1,7 @@
 """Versions that are held: a model's lineage names one, and upkeep must not take its files away.
 
 A small Delta table of its own, `held`, so that whoever trains may write to it, wherever the lake is. A version that was
-held once is so for good, or as long as Delta keeps its log (30 days after the version).
+held once is so for good.
 """
 
 from __future__ import annotations

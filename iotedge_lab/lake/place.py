@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 GROUP: Final = "$Default"
+KEPT: Final = 3_000  # versions: with many more each commit takes its time, as it lists them
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # one letter is a drive of Windows
 
 
@@ -110,8 +111,8 @@ class CaptureSettings:
     group: str = GROUP
     seconds: float = 1.0
     rows: int = 10_000
-    keep_days: float = 7.0
-    """for how long a version can be read after its files were made into larger ones"""
+    keep_versions: int = KEPT
+    """how many of the newest versions of a table can be read"""
 
     def __post_init__(self) -> None:
         if not self.events:
@@ -120,8 +121,8 @@ class CaptureSettings:
             raise UsageError(f"A batch is written each 0.05 to 3600 s, not {self.seconds:g}.")
         if not 1 <= self.rows <= 1_000_000:
             raise UsageError(f"A batch has 1 to 1,000,000 messages, not {self.rows}.")
-        if not 0.0 <= self.keep_days <= 3650.0:
-            raise UsageError(f"Versions are kept for 0 to 3650 days, not {self.keep_days:g}.")
+        if not 100 <= self.keep_versions <= 1_000_000:
+            raise UsageError(f"100 to 1,000,000 versions can be kept, not {self.keep_versions}.")
 
     def to_json(self) -> dict[str, Any]:
         """As a file holds them."""

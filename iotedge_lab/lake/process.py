@@ -78,7 +78,7 @@ class _Process:
         loop = asyncio.get_running_loop()
         stop, _ = stop_events(loop, until_eof=asked.until_eof)
         settings = self._settings
-        tables = Tables(settings.lake, keep_days=settings.keep_days)
+        tables = Tables(settings.lake)
         engine = Engine(settings, tables, self._clock)
         self._say(engine.report())
         log.info("capturing into %s (process %d)", settings.lake.uri, os.getpid())
@@ -107,7 +107,7 @@ class _Process:
 
     async def _tend(self) -> None:
         keeper = upkeep.Upkeep(
-            self._settings.lake, keep_days=self._settings.keep_days, monotonic=self._clock.monotonic
+            self._settings.lake, keep_versions=self._settings.keep_versions, now=self._clock.now
         )
         thread = ThreadPoolExecutor(1, "upkeep")
         try:

@@ -205,16 +205,16 @@ class Lake:
         options = dict(self.place.options) or None
         try:
             return deltalake.DeltaTable(uri, version=version, storage_options=options)
-        except deltalake.exceptions.TableNotFoundError as error:
-            raise self._nothing(table) from error
         except Exception as error:
+            if version is None and isinstance(error, deltalake.exceptions.TableNotFoundError):
+                raise self._nothing(table) from error
             if version is None:
                 raise libraries.failed(f"opening the table {uri}", error) from error
             if not self._is_there(table):
                 raise self._nothing(table) from error
             raise UsageError(
-                f"{table} has no version {version}: the newest is {self.version(table)}, and how far back versions go "
-                f"is in history({table!r})."
+                f"{table} has no version {version}, or not any more: the newest is {self.version(table)}, and some "
+                "thousand before it are kept (keep_versions), and what is held (hold)."
             ) from error
 
     def _nothing(self, table: str) -> UsageError:
@@ -230,8 +230,8 @@ class Lake:
     def _gone(self, table: str, version: int | None, error: OSError) -> UsageError:
         which = "An old version" if version is None else f"Version {version}"
         return UsageError(
-            f"{which} of {table} cannot be read any more: its files were removed, as versions are kept for some days "
-            f"only (keep_days). Take a newer one, and hold() what must stay. {libraries.told(error)}"
+            f"{which} of {table} cannot be read any more: its files were removed, as only the newest versions are "
+            f"kept (keep_versions). Take a newer one, and hold() what must stay. {libraries.told(error)}"
         )
 
     def __repr__(self) -> str:

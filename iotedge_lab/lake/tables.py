@@ -37,7 +37,7 @@ _WAITS: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
 """s before an object store that failed is asked again"""
 _NOTHING: Final = -2  # less than -1, which is what an empty partition is said to have come to
 _CHECKPOINT: Final = "100"
-_LOG_DAYS: Final = 30
+_TOMBSTONES: Final = "interval 2 hours"  # of removed files in checkpoints, that would grow by them
 _STATS: Final = "partition,sequence,enqueued,drive_id"
 
 
@@ -70,15 +70,13 @@ def application_id(log_id: str, partition: int | str) -> str:
 class Writer:
     """A table as its one writer has it."""
 
-    def __init__(
-        self, table: Table, place: LakePlace, *, keep_days: float, sleep: Callable[[float], None]
-    ) -> None:
+    def __init__(self, table: Table, place: LakePlace, sleep: Callable[[float], None]) -> None:
         self.table = table
         self._place = place
         self._uri = place.table(table.name)
         self._sleep = sleep
         self._waits = () if place.folder is not None else _WAITS
-        self._delta = self._open(keep_days)
+        self._delta = self._open()
         self._schema = self._delta.schema().to_arrow()
         self._seen: dict[str, int | None] = {}
         self.rows = count_rows(self._delta)
@@ -88,7 +86,7 @@ class Writer:
         """The version that this writer saw last."""
         return int(self._delta.version())
 
-    def _open(self, keep_days: float) -> Any:
+    def _open(self) -> Any:
         deltalake = libraries.delta()
         schema = deltalake.Schema(
             [
@@ -113,8 +111,8 @@ class Writer:
                 configuration={
                     "delta.appendOnly": "false",  # compaction removes files, not rows
                     "delta.checkpointInterval": _CHECKPOINT,
-                    "delta.logRetentionDuration": f"interval {_LOG_DAYS} days",
-                    "delta.deletedFileRetentionDuration": f"interval {max(0, round(keep_days * 24))} hours",
+                    "delta.enableExpiredLogCleanup": "false",  # `upkeep` cuts the log, and knows what is held
+                    "delta.deletedFileRetentionDuration": _TOMBSTONES,
                     "delta.dataSkippingStatsColumns": _STATS,
                 },
                 storage_options=options,
@@ -215,12 +213,10 @@ class Writer:
 class Tables:
     """All tables of a lake, as their one writer has them."""
 
-    def __init__(
-        self, place: LakePlace, *, keep_days: float = 7.0, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
+    def __init__(self, place: LakePlace, *, sleep: Callable[[float], None] = time.sleep) -> None:
         """Open them, made where they are not there. Raises `UsageError`, `EnvironmentProblem`."""
         self.place = place
-        self._writers = {each.name: Writer(each, place, keep_days=keep_days, sleep=sleep) for each in TABLES}
+        self._writers = {each.name: Writer(each, place, sleep) for each in TABLES}
 
     def seen(self, application: str) -> int | None:
         """The last sequence number of a partition that is in the tables, with all before it; None: none is."""

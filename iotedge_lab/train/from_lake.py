@@ -74,8 +74,8 @@ def rows(
 ) -> LakeRows:
     """The telemetry of a lake at a version, by default the newest; narrowed as `Lake.frame` does.
 
-    hold: why the version must stay readable (the model's name); then its files are kept beyond the days that others
-    are. Raises `DataError` where no row is left, `UsageError` for a version that is not there (any more).
+    hold: why the version must stay readable (the model's name); then it is kept beyond the others. Raises `DataError`
+    where no row is left, `UsageError` for a version that is not there (any more).
     """
     source = lake if isinstance(lake, Lake) else Lake(lake)
     at = source.version(MAIN) if version is None else version

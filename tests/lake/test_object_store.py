@@ -42,7 +42,7 @@ def test_a_lake_in_an_object_store(place):
         two.write(batch(0, 70))
     lake = Lake(place)
     at_3 = lake.frame(version=3)
-    assert Upkeep(place, keep_days=7).compact("telemetry", most_small=3).replaced == 6
+    assert Upkeep(place).compact("telemetry", most_small=3).replaced == 6
     assert lake.frame(version=3).equals(at_3)
     assert keys(lake.frame()) == [(LOG, 1, number) for number in range(60)]
     assert lake.sql("SELECT count(*) AS n FROM telemetry")["n"][0] == 60
