@@ -84,7 +84,7 @@ class _Process:
         log.info("capturing into %s (process %d)", settings.lake.uri, os.getpid())
         tell(ready, {"ready": True, "pid": os.getpid()})
         keep_errors(self._folder.path / "capture.err")
-        reporting = loop.create_task(self._report(engine))
+        reporting = loop.create_task(self._report(engine, stop))
         tending = loop.create_task(self._tend())
         try:
             await engine.run(stop)
@@ -100,9 +100,13 @@ class _Process:
             tending.cancel()
             await asyncio.gather(reporting, tending, return_exceptions=True)
 
-    async def _report(self, engine: Engine) -> None:
+    async def _report(self, engine: Engine, stop: asyncio.Event) -> None:
         while True:
             await asyncio.sleep(_REPORT)
+            if not self._folder.path.is_dir():
+                log.warning("the state folder is gone: nobody can find this capture any more, so it ends")
+                stop.set()
+                return
             self._say(engine.report())
 
     async def _tend(self) -> None:

@@ -2,9 +2,11 @@
 
 import json
 import random
+import shutil
 import threading
 import time
 
+import psutil
 import pytest
 from azure.iot.device import IoTHubDeviceClient, Message
 from lake_cases import keys, lake_of, send
@@ -196,6 +198,15 @@ def test_two_captures_of_one_lake_are_refused(hub, tmp_path, capture):
         assert capture.status().state == "stopped"
         second.start()
         assert second.is_running
+
+
+def test_without_its_folder_it_ends(hub, tmp_path):
+    """Nobody could find it any more, to stop it."""
+    with Capture(tmp_path / "short", ephemeral=True) as capture:
+        capture.open(hub.events_connection_string)
+        process = psutil.Process(capture.status().pid)
+        shutil.rmtree(tmp_path / "short")
+        process.wait(60)
 
 
 def test_what_keeps_it_from_starting(hub, tmp_path, capture):
