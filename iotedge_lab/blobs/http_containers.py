@@ -118,7 +118,7 @@ async def list_blobs(call: Call) -> web.Response:
         call.container,
         prefix=query.get("prefix", ""),
         delimiter=query.get("delimiter", ""),
-        begin=max(marker(query), query.get("startfrom", "")),
+        begin=max(marker(query), query.get("startFrom", "")),
         count=number(query, "maxresults", PAGE),
         waiting="uncommittedblobs" in told,
     )
