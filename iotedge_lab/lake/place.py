@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 
 from iotedge_lab.errors import EnvironmentProblem, StateLocked, UsageError
 from iotedge_lab.serve import keyfiles
+from iotedge_lab.serve.held import HeldFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -135,13 +136,12 @@ class CaptureSettings:
         return cls(**{**found, "lake": LakePlace(str(lake["uri"]), dict(lake["options"]))})
 
 
-class CaptureFolder:
+class CaptureFolder(HeldFolder):
     """The files of a capture, and the lock of its process."""
 
     def __init__(self, state: Path) -> None:
+        super().__init__(state / "capture", "capture.lock")
         self.state = state
-        self.path = state / "capture"
-        self._lock = FileLock(self.path / "capture.lock", timeout=0, mode=0o600)
 
     @property
     def settings_file(self) -> Path:
@@ -163,42 +163,12 @@ class CaptureFolder:
         """The lake where no other is named."""
         return self.state / "lake"
 
-    def prepare(self) -> None:
-        """Make the folder, private to its owner; raises `EnvironmentProblem`."""
-        try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise EnvironmentProblem(
-                f"The folder {self.path} cannot be made ({error.strerror}). Name another state folder with --state."
-            ) from error
-
-    def lock(self) -> None:
-        """Take the lock for this process's life; raises `StateLocked` if another capture has it."""
-        try:
-            self._lock.acquire(timeout=1.0)  # a reader's probe holds it for a moment
-        except Timeout as error:
-            raise StateLocked(
-                f"Another capture runs on {self.path}. See it with 'iotedge-lab capture status', or stop it with "
-                "'iotedge-lab capture stop'."
-            ) from error
-
-    def unlock(self) -> None:
-        """Give the lock back."""
-        self._lock.release()
-
-    def locked(self) -> bool:
-        """Whether a living capture holds the lock."""
-        if not self.path.is_dir():
-            return False
-        probe = FileLock(self.path / "capture.lock", timeout=0, mode=0o600)
-        try:
-            probe.acquire()
-        except Timeout:
-            return True
-        except OSError:
-            return False
-        probe.release()
-        return False
+    def taken(self) -> str:
+        """Who has the lock, and what to do."""
+        return (
+            f"Another capture runs on {self.path}. See it with 'iotedge-lab capture status', or stop it with "
+            "'iotedge-lab capture stop'."
+        )
 
     def save(self, settings: CaptureSettings) -> None:
         """Keep what the process is to be started with; raises `EnvironmentProblem`."""

@@ -17,7 +17,7 @@ from iotedge_lab.lake.engine import Engine
 from iotedge_lab.lake.place import CaptureFolder, CaptureSettings
 from iotedge_lab.lake.status import Status
 from iotedge_lab.lake.tables import Tables
-from iotedge_lab.serve.daemon import keep_errors, logging_to, run_loop, stop_events, tell
+from iotedge_lab.serve.daemon import keep_errors, serve_in, stop_events, tell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,30 +40,15 @@ class ProcessSettings:
 def run(asked: ProcessSettings, clock: Clock, ready: IO[str]) -> int:
     """Capture until SIGTERM or SIGINT; the exit status. Says ready, or the error, on `ready`."""
     folder = CaptureFolder(asked.state)
-    try:
-        folder.prepare()
-        folder.lock()
-    except LabError as error:
-        tell(ready, {"error": type(error).__name__, "message": str(error)})
-        return 1
-    try:
-        with logging_to(folder.log_file):
-            for name in ("azure.eventhub", "azure.eventhub._pyamqp"):
-                logging.getLogger(name).setLevel(logging.ERROR)  # each failed try is said by us, in one line
-            try:
-                settings = folder.load()
-                with settings.lake.claimed():
-                    run_loop(_Process(folder, settings, clock).run(asked, ready))
-            except LabError as error:
-                log.error("%s", error)  # noqa: TRY400 - a message for a person; no traceback helps
-                tell(ready, {"error": type(error).__name__, "message": str(error)})
-                return 1
-            except Exception:
-                log.exception("the capture ended")
-                raise
-            return 0
-    finally:
-        folder.unlock()
+    for name in ("azure.eventhub", "azure.eventhub._pyamqp"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # each failed try is said by us, in one line
+    return serve_in(folder, lambda: _capture(folder, asked, clock, ready), "the capture", ready)
+
+
+async def _capture(folder: CaptureFolder, asked: ProcessSettings, clock: Clock, ready: IO[str]) -> None:
+    settings = folder.load()
+    with settings.lake.claimed():
+        await _Process(folder, settings, clock).run(asked, ready)
 
 
 class _Process:
