@@ -20,7 +20,7 @@ from iotedge_lab.cli.app import echo_lines, quiet_sdk_logs, service_variable_asi
 from iotedge_lab.errors import DataError, EnvironmentProblem, LabError
 
 if TYPE_CHECKING:
-    from iotedge_lab.cli.event_text import ShownEvent
+    from iotedge_lab.event_text import ShownEvent
     from iotedge_lab.lab import Lab
 
 DEVICE = "demo-car"

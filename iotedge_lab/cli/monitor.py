@@ -1,7 +1,7 @@
 """`monitor`: what arrives at the built-in endpoint, printed as VS Code's Azure IoT Hub extension prints it.
 
 The reader is the vendor's `azure.eventhub`, so the same command watches a hub on Azure. What an event looks
-like is `cli/event_text.py`'s; here is when to start, and when to stop.
+like is `event_text`'s; here is when to start, and when to stop.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from iotedge_lab.cli.event_text import ShownEvent
+    from iotedge_lab.event_text import ShownEvent
     from iotedge_lab.lab import Lab
 
 _BALANCE_SECONDS = 3.0  # how soon a partition whose connection broke for good is opened again
@@ -160,6 +160,8 @@ class _Reading:
 
         from azure.eventhub.aio import EventHubConsumerClient
 
+        from iotedge_lab.event_text import behind
+
         client = EventHubConsumerClient.from_connection_string(
             lab.events_connection_string,
             consumer_group=self.wanted.consumer_group,
@@ -173,8 +175,9 @@ class _Reading:
             if self.wanted.from_start:
                 self.places.update(dict.fromkeys(partitions, "-1"))
             else:
-                ends = await asyncio.gather(*(_end_of(client, number) for number in partitions))
-                self.places.update(zip(partitions, ends, strict=True))
+                # The place after the last event: what comes from now on, with no gap.
+                found = await asyncio.gather(*map(client.get_partition_properties, partitions))
+                self.places.update(zip(partitions, map(behind, found), strict=True))
             opened(list(self.places))
             done = asyncio.get_running_loop().create_future()
             receiving = asyncio.ensure_future(
@@ -197,7 +200,7 @@ class _Reading:
 
     def _receiver(self, done: asyncio.Future[None]) -> Callable[[Any, Any], Any]:
         async def on_event(partition: Any, event: Any) -> None:
-            from iotedge_lab.cli.event_text import ShownEvent
+            from iotedge_lab.event_text import ShownEvent
 
             if event is None or done.done():
                 return
@@ -228,12 +231,6 @@ class _Reading:
             where = "" if partition is None else f" (partition {partition.partition_id})"
             click.echo(f"note: the endpoint does not answer{where}, trying again: {said}", err=True)
             sys.stderr.flush()
-
-
-async def _end_of(client: Any, partition: str) -> str | int:
-    """The place after the last event of a partition: what comes from now on, with no gap."""
-    found = await client.get_partition_properties(partition)
-    return "-1" if found["is_empty"] else int(found["last_enqueued_sequence_number"])
 
 
 def check_group(lab: Lab, group: str) -> None:

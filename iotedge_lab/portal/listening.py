@@ -11,10 +11,12 @@ import base64
 import contextlib
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
+
+from iotedge_lab.event_text import ShownEvent, behind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable
 
     from azure.eventhub import EventData
     from azure.eventhub.aio import EventHubConsumerClient
@@ -98,7 +100,7 @@ class Listening:
         if not self._places:  # from now on; the SDK's own "@latest" would begin only when a link is open
             partitions = await client.get_partition_ids()
             ends = await asyncio.gather(*map(client.get_partition_properties, partitions))
-            self._places.update(zip(partitions, map(_end, ends), strict=True))
+            self._places.update(zip(partitions, map(behind, ends), strict=True))
         self._ready.set()
         self.trouble = ""
         receiving = asyncio.create_task(
@@ -141,29 +143,18 @@ class Listening:
 
 def shown(event: EventData) -> dict[str, Any]:
     """A message as a page shows it; a body that is no text is in base64 (`encoding`), a long one is cut (`bytes`)."""
-    body = event.body if isinstance(event.body, bytes) else b"".join(cast("Iterable[bytes]", event.body))
+    seen = ShownEvent.of("", event)
     try:
-        text, encoding = body.decode("utf-8"), "utf-8"
+        text, encoding = seen.body.decode("utf-8"), "utf-8"
     except UnicodeDecodeError:
-        text, encoding = base64.b64encode(body).decode(), "base64"
-    system = {_text(name): value for name, value in (event.system_properties or {}).items()}
-    when = event.enqueued_time
+        text, encoding = base64.b64encode(seen.body).decode(), "base64"
     return {
-        "time": when.isoformat(timespec="milliseconds") if when else "",
-        "device": _text(system.get("iothub-connection-device-id", "")),
-        "module": _text(system.get("iothub-connection-module-id", "")),
-        "source": _text(system.get("iothub-message-source", "")),
-        "properties": {_text(name): _text(value) for name, value in (event.properties or {}).items()},
+        "time": seen.enqueued.isoformat(timespec="milliseconds"),
+        "device": seen.device_id,
+        "module": seen.module_id,
+        "source": str(seen.system.get("iothub-message-source", "")),
+        "properties": {name: str(value) for name, value in seen.properties.items()},
         "body": text[:BODY],
-        "bytes": len(body),
+        "bytes": len(seen.body),
         "encoding": encoding,
     }
-
-
-def _end(properties: Any) -> str | int:
-    """The place behind a partition's last event."""
-    return "-1" if properties["is_empty"] else int(properties["last_enqueued_sequence_number"])
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

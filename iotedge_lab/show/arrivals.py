@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iotedge_lab.cli.event_text import ShownEvent, readable
+from iotedge_lab.event_text import ShownEvent, readable
 from iotedge_lab.show.documents import Document
 
 if TYPE_CHECKING:

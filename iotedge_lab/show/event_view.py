@@ -19,8 +19,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, Self, TypeVar
 
-from iotedge_lab.cli.event_text import ShownEvent
 from iotedge_lab.errors import DataError, UsageError
+from iotedge_lab.event_text import ShownEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

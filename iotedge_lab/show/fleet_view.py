@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from iotedge_lab.cli.event_text import ShownEvent
+from iotedge_lab.event_text import ShownEvent
 from iotedge_lab.show.polled import EVERY, PolledView, Table
 
 if TYPE_CHECKING:

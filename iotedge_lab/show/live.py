@@ -18,7 +18,7 @@ from iotedge_lab.show.panel import KEPT, Panel, Shown, panel, read
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from iotedge_lab.cli.event_text import ShownEvent
+    from iotedge_lab.event_text import ShownEvent
     from iotedge_lab.show.event_view import Events
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from azure.eventhub import EventData
 
-    from iotedge_lab.cli.event_text import ShownEvent
+    from iotedge_lab.event_text import ShownEvent
     from iotedge_lab.show.chart import Mark
     from iotedge_lab.show.event_view import Events
 

@@ -10,8 +10,8 @@ import pytest
 
 from iotedge_lab.cli import demo
 from iotedge_lab.cli.demo import find_car_data, judged, read_rows
-from iotedge_lab.cli.event_text import ShownEvent
 from iotedge_lab.errors import DataError
+from iotedge_lab.event_text import ShownEvent
 
 ROWS = [{"speed": str(number), "gear": "1"} for number in range(4)]
 

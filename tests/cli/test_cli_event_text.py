@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from iotedge_lab.cli.event_text import ShownEvent, pretty, readable, twelve_hours
+from iotedge_lab.event_text import ShownEvent, pretty, readable, twelve_hours
 
 WHEN = datetime(2026, 11, 22, 17, 59, 27, 123456, tzinfo=UTC)
 

@@ -14,7 +14,10 @@ import base64
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _DEVICE: Final = "iothub-connection-device-id"
 _MODULE: Final = "iothub-connection-module-id"
@@ -91,6 +94,11 @@ class ShownEvent:
             "properties": self.properties,
             "systemProperties": self.system,
         }
+
+
+def behind(properties: Mapping[str, Any]) -> str | int:
+    """The place behind a partition's last event, from `get_partition_properties`: what comes from now on."""
+    return "-1" if properties["is_empty"] else int(properties["last_enqueued_sequence_number"])
 
 
 def readable(body: bytes) -> tuple[str, Any]:
