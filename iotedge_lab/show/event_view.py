@@ -15,12 +15,13 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, Protocol, TypeVar
 
 from iotedge_lab.errors import DataError, UsageError
 from iotedge_lab.event_text import ShownEvent
+from iotedge_lab.show.watching import Watching
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,6 @@ EVERY: Final = 0.25
 """Seconds between two drawings, at least."""
 
 _PATIENCE: Final = 0.1  # s until a view sees that it was stopped
-_TEXT_MIME: Final = "text/plain"
 
 Item = TypeVar("Item")
 
@@ -44,7 +44,7 @@ class Drawn(Protocol):
     def _repr_html_(self) -> str: ...
 
 
-class EventView(ABC, Generic[Item]):
+class EventView(Watching, Generic[Item]):
     """A view onto a queue of events. `shown` counts what was shown, `unread` events that are nothing of the kind.
 
     A kind of view says what it shows: `noun` (such as "rows"), `kept` (how many of them), `_read` and `_draw_items`.
@@ -52,30 +52,17 @@ class EventView(ABC, Generic[Item]):
 
     noun: ClassVar[str]
     kept: ClassVar[int]
-    css: ClassVar[str]
-
-    _watching: ClassVar[dict[str, EventView[Any]]] = {}
+    stops: ClassVar[str] = "Stop watching; the car drives on"
 
     def __init__(self, events: Events, *, sender: str = "", name: str = "live", every: float = EVERY) -> None:
         """`sender`: show this device's or module's alone. `every`: seconds between two drawings."""
-        import ipywidgets  # type: ignore[import-untyped] # it has no types
-
+        super().__init__(f"<p>waiting for the first of the {self.noun}</p>", name=name, every=every)
         self.shown = 0
         self.unread = 0
         self._events = events
         self._sender = sender
-        self._name = name
-        self._every = every
         self._items: deque[Item] = deque(maxlen=self.kept)
         self._news = threading.Condition()
-        self._stopping = threading.Event()
-        self._picture = ipywidgets.HTML(f"<p>waiting for the first of the {self.noun}</p>")
-        self._words = ipywidgets.Label("")
-        self._button = ipywidgets.Button(description="Stop", tooltip="Stop watching; the car drives on")
-        self._button.on_click(lambda _: self._stopping.set())
-        self._box = ipywidgets.VBox([self._picture, ipywidgets.HBox([self._button, self._words])])
-        self._box.add_class(self.css)
-        self._thread = threading.Thread(target=self._watch, name=f"live view {name}", daemon=True)
 
     @abstractmethod
     def _read(self, event: ShownEvent) -> Item | None:
@@ -84,28 +71,6 @@ class EventView(ABC, Generic[Item]):
     @abstractmethod
     def _draw_items(self, items: Sequence[Item]) -> Drawn:
         """The picture of what was kept. Raises `DataError` if there is nothing."""
-
-    def start(self) -> Self:
-        """Watch; the view of the same name that does so already is stopped."""
-        before = self._watching.pop(self._name, None)
-        if before is not None:
-            before.stop()
-        self._watching[self._name] = self
-        self._thread.start()
-        return self
-
-    @property
-    def watching(self) -> bool:
-        """Whether it watches."""
-        return self._thread.is_alive()
-
-    def stop(self) -> None:
-        """Stop watching, and wait until its thread has ended. Again does nothing."""
-        self._stopping.set()
-        if self._thread.ident is not None and self._thread is not threading.current_thread():
-            self._thread.join()
-        if self._watching.get(self._name) is self:
-            del self._watching[self._name]
 
     def wait_for(self, count: int, *, timeout: float = 60.0) -> int:
         """Wait until so many were shown; how many it were. Raises `UsageError` where they do not come."""
@@ -171,9 +136,3 @@ class EventView(ABC, Generic[Item]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._sender or 'everybody'})"
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        """The widget; where there is none, its name, which is the same at each run."""
-        found = self._box._repr_mimebundle_(**options)
-        bundle = found[0] if isinstance(found, tuple) else found
-        return {**(bundle or {}), _TEXT_MIME: repr(self)}

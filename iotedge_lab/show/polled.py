@@ -13,11 +13,12 @@ nothing flickers. Only one view of a name watches at a time: running its cell ag
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from html import escape
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from iotedge_lab.errors import LabError, UsageError
+from iotedge_lab.show.watching import Watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,65 +27,27 @@ EVERY: Final = 0.5
 """Seconds between two looks."""
 
 
-class PolledView(ABC):
+class PolledView(Watching):
     """A view onto a state that is asked for. `looks` counts how often it was seen, `trouble` why it was not."""
 
-    css: ClassVar[str]
     stops: ClassVar[str] = "Stop watching; nothing else stops"
 
-    _watching: ClassVar[dict[str, PolledView]] = {}
-
     def __init__(self, *, name: str, every: float = EVERY) -> None:
-        import ipywidgets  # type: ignore[import-untyped] # it has no types
-
+        super().__init__("<p>looking ...</p>", name=name, every=every)
         self.looks = 0
         self.trouble = ""
-        self._name = name
-        self._every = every
         self._seen = threading.Condition()
-        self._stopping = threading.Event()
         self._hurry = threading.Event()
-        self._picture = ipywidgets.HTML("<p>looking ...</p>")
-        self._picture.add_class(
-            "jp-RenderedHTMLCommon"
-        )  # else a widget's table has neither padding nor lines
-        self._words = ipywidgets.Label("")
-        self._button = ipywidgets.Button(description="Stop", tooltip=self.stops)
-        self._button.on_click(lambda _: self._end())
-        self._buttons = ipywidgets.HBox([self._button, self._words])
+        # Else a widget's table has neither padding nor lines.
+        self._picture.add_class("jp-RenderedHTMLCommon")
         self._buttons.layout.flex_flow = "row wrap"  # words that have no room beside the button come below it
-        self._box = ipywidgets.VBox([self._picture, self._buttons])
-        self._box.add_class(self.css)
-        self._thread = threading.Thread(target=self._watch, name=f"live view {name}", daemon=True)
 
     @abstractmethod
     def _look(self) -> str:
         """What is to be shown now, as HTML. Raises `LabError` where it cannot be seen."""
 
-    def _changed(self) -> None:  # noqa: B027 - most views have nothing more
+    def _changed(self) -> None:
         """Called in the thread after each look; a view with more widgets brings them up to date here."""
-
-    def start(self) -> Self:
-        """Watch; the view of the same name that does so already is stopped."""
-        before = self._watching.pop(self._name, None)
-        if before is not None:
-            before.stop()
-        self._watching[self._name] = self
-        self._thread.start()
-        return self
-
-    @property
-    def watching(self) -> bool:
-        """Whether it watches."""
-        return self._thread.is_alive()
-
-    def stop(self) -> None:
-        """Stop watching, and wait until its thread has ended. Again does nothing."""
-        self._end()
-        if self._thread.ident is not None and self._thread is not threading.current_thread():
-            self._thread.join()
-        if self._watching.get(self._name) is self:
-            del self._watching[self._name]
 
     def wait_until(self, fact: Callable[[], bool], *, timeout: float = 60.0) -> None:
         """Wait until a fact about the view holds, asked after each look. Raises `UsageError` where it does not."""
@@ -93,7 +56,7 @@ class PolledView(ABC):
                 raise UsageError(f"not in {timeout:g} s; {self.trouble or 'the view shows how it is now'}.")
 
     def _end(self) -> None:
-        self._stopping.set()
+        super()._end()
         self._hurry.set()
 
     def _look_now(self) -> None:
@@ -124,12 +87,6 @@ class PolledView(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._name})"
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        """The widget; where there is none, its name, which is the same at each run."""
-        found = self._box._repr_mimebundle_(**options)
-        bundle = found[0] if isinstance(found, tuple) else found
-        return {**(bundle or {}), "text/plain": repr(self)}
 
 
 class Table:
