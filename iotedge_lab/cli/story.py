@@ -49,7 +49,6 @@ class Numbers:
 
     messages: int = 0
     rows: int = 0
-    tables: int = 0
     version: str = ""
     error: float = math.nan
     """mph, of the latest predictions"""
@@ -239,17 +238,17 @@ class Story:
         found = capture.status()
         self.numbers.messages = int(lab.status()["messages"])
         self.numbers.rows = found.rows.get("telemetry", 0)
-        self.numbers.tables = sum(1 for count in found.rows.values() if count)
-        self.numbers.error = _recent(service)[0]
+        self.numbers.error = service.errors.recent(_SETTLED)[0]
         return self.numbers
 
     def _settled(self, lab: Lab, capture: Any, service: Service, version: str) -> float:
         """The mean error of one version's latest rows, once there are enough of them, mph."""
         self._until(
-            lambda: _recent(service, version)[1] >= _SETTLED, f"{_SETTLED} predictions of version {version}"
+            lambda: service.errors.recent(_SETTLED, version)[1] >= _SETTLED,
+            f"{_SETTLED} predictions of version {version}",
         )
         self._look(lab, capture, service)
-        return _recent(service, version)[0]
+        return service.errors.recent(_SETTLED, version)[0]
 
     def _until(self, fact: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + _PATIENCE
@@ -263,15 +262,6 @@ class Story:
 
     def _fact(self, name: str, value: str) -> None:
         self.numbers.facts.append((name, value))
-
-
-def _recent(service: Service, version: str | None = None) -> tuple[float, int]:
-    """The mean error of the latest `_SETTLED` predictions, mph, and how many there are; of one version, or of all."""
-    rows = service.errors.frame()
-    rows = rows[~rows["warmup"].astype(bool)]
-    if version is not None:
-        rows = rows[rows["version"] == version]
-    return (float(rows["error"].abs().tail(_SETTLED).mean()) if len(rows) else math.nan), len(rows)
 
 
 def manifest(file: str) -> dict[str, Any]:

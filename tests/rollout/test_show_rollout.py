@@ -1,5 +1,6 @@
 """The picture of the error over time, and the table of edges: what they say is what the data say."""
 
+import math
 from datetime import timedelta
 
 import pandas as pd
@@ -20,6 +21,17 @@ def errors(kept=100_000):
     for second in range(600, 900):
         live.add(prediction(float(second), -1.5, version="2"))
     return live
+
+
+def test_the_latest_errors():
+    """The mean of so many, without the warm-up; of one version, or of all; none is told as none."""
+    live = errors()
+    assert live.recent(200) == (1.5, 200)
+    assert live.recent(400) == (pytest.approx((300 * 1.5 + 100 * 6.0) / 400), 400)
+    assert live.recent(1_000, "1") == (pytest.approx((290 * 2.0 + 300 * 6.0) / 590), 590)
+    mean, count = live.recent(5, "9")
+    assert math.isnan(mean)
+    assert count == 0
 
 
 def test_the_error_over_time():
