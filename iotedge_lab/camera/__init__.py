@@ -5,7 +5,6 @@
     motion, events          motion first; boxes of many frames become events
     looking                 the filter's chain, without a hub
     pictures, plates        pictures for a person to see; number plates
-    module                  what the two edge modules share
 
 Imports nothing by itself. Needs the extra `camera`: numpy, opencv-python-headless, and onnxruntime for the
 detector alone; `libraries` says so in words where one is missing.

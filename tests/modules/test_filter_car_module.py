@@ -21,8 +21,8 @@ from filter_car.settings import Settings
 from filter_car.shelf import MOST_LOADS
 from filter_car.trial import Verdict
 
-from iotedge_lab.camera.module import edge, outbox, twin
 from iotedge_lab.car import drives
+from iotedge_lab.car.device import edge, outbox, twin
 from iotedge_lab.car.predictor import Predictor
 from iotedge_lab.errors import DataError
 
@@ -34,7 +34,7 @@ STORE = {}  # models by address
 def _no_time_to_lose(monkeypatch):
     for module, name, value in (
         (edge, "RETRY", 0.01), (edge, "SHUTDOWN", 0.5), (outbox, "RETRY", 0.01),
-        (filter_outbox, "RETRY", 0.01), (twin, "RETRY", 0.01),
+        (twin, "RETRY", 0.01),
         (supply, "FIRST_PAUSE", 0.05), (supply, "LOOK", 0.01), (car_module, "LAST_WORDS", 5.0),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)

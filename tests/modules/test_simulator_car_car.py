@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 from azure.iot.device.exceptions import ConnectionDroppedError, ConnectionFailedError, CredentialError
 from simulator_car import car as car_module
-from simulator_car import edge
 from simulator_car.car import OUTPUT, SimulatorCar
 from simulator_car.settings import Settings
 
 from iotedge_lab.car import drives
+from iotedge_lab.car.device import edge
 from iotedge_lab.car.rows import HEADER
 
 PATIENCE = 30.0

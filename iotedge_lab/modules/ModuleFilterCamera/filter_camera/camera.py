@@ -22,12 +22,12 @@ from filter_camera.settings import TABLE, Settings
 from filter_camera.sight import Sight
 from filter_camera.videos import Video, Videos, percentiles
 from iotedge_lab.camera.codecs import VIDEO_SUFFIXES
-from iotedge_lab.camera.module.edge import EdgeHub
-from iotedge_lab.camera.module.outbox import Outbox, Parcel
-from iotedge_lab.camera.module.program import guarded
-from iotedge_lab.camera.module.twin import Twin, handlers
 from iotedge_lab.camera.plates import VEHICLES
 from iotedge_lab.camera.video import LOOK_EVERY, FolderReader
+from iotedge_lab.car.device.edge import EdgeHub
+from iotedge_lab.car.device.outbox import Outbox, Parcel
+from iotedge_lab.car.device.program import guarded
+from iotedge_lab.car.device.twin import Twin, handlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""The process: see `iotedge_lab.camera.module.program`, which it shares with the other camera module."""
+"""The process: see `iotedge_lab.car.device.program`, which it shares with the other camera module."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import cv2
 
 from filter_camera.camera import FilterCamera
 from filter_camera.settings import TABLE
-from iotedge_lab.camera.module import program
+from iotedge_lab.car.device import program
 
 FOLDER: Final = Path(__file__).resolve().parents[1]
 """The module's folder, `/app` in a container: what paths are relative to."""

@@ -32,7 +32,8 @@ from typing import Final
 from iotedge_lab.camera.detector import LABELS, ROAD_CLASSES, THRESHOLDS
 from iotedge_lab.camera.events import GAP, LEAST_FRAMES
 from iotedge_lab.camera.looking import WHOLE
-from iotedge_lab.camera.module.settings import (
+from iotedge_lab.camera.motion import LEAST
+from iotedge_lab.car.device.settings import (
     Setting,
     Table,
     flag,
@@ -43,7 +44,6 @@ from iotedge_lab.camera.module.settings import (
     text,
     whole,
 )
-from iotedge_lab.camera.motion import LEAST
 
 CLASSES: Final = LABELS[1:]
 TELLS: Final = ("end", "both")

@@ -18,6 +18,6 @@
     program    the process
 
 Stands for the fourth part of the blog series, where the module loads its model anew for each message. It needs the
-vendor's SDKs, `iotedge_lab.car`, and of `iotedge_lab.camera` what every module of the lab has in common (`module`); it
-talks to nothing but its edge hub, and to the blob storage whose address it is given.
+vendor's SDKs and `iotedge_lab.car`, of which `device` is what every module of the lab has in common; it talks to
+nothing but its edge hub, and to the blob storage whose address it is given.
 """

@@ -30,11 +30,11 @@ from filter_car.serving import Serving
 from filter_car.settings import MODEL_FILE, MODELS, TABLE, Settings
 from filter_car.shelf import Shelf
 from filter_car.supply import Supply, Tools, latest
-from iotedge_lab.camera.module.edge import EdgeHub
-from iotedge_lab.camera.module.outbox import Outbox as Letters
-from iotedge_lab.camera.module.outbox import Parcel
-from iotedge_lab.camera.module.program import guarded
-from iotedge_lab.camera.module.twin import Twin, handlers
+from iotedge_lab.car.device.edge import EdgeHub
+from iotedge_lab.car.device.outbox import Outbox as Letters
+from iotedge_lab.car.device.outbox import Parcel
+from iotedge_lab.car.device.program import guarded
+from iotedge_lab.car.device.twin import Twin, handlers
 from iotedge_lab.errors import DataError
 
 if TYPE_CHECKING:

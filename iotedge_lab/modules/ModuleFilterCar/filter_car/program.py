@@ -1,4 +1,4 @@
-"""The process: see `iotedge_lab.camera.module.program`, which the lab's modules share."""
+"""The process: see `iotedge_lab.car.device.program`, which the lab's modules share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from filter_car import settings
 from filter_car.car import FilterCar
-from iotedge_lab.camera.module import program
+from iotedge_lab.car.device import program
 
 FOLDER: Final = Path(__file__).resolve().parents[1]
 """The module's folder, `/app` in a container: what paths are relative to."""

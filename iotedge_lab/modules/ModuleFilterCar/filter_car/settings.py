@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from iotedge_lab.camera.module.settings import Setting, Table, number, text, whole
+from iotedge_lab.car.device.settings import Setting, Table, number, text, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

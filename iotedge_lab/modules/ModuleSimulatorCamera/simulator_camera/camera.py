@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from azure.iot.device import IoTHubModuleClient, MethodResponse
 
-from iotedge_lab.camera.module.edge import EdgeHub
-from iotedge_lab.camera.module.outbox import Outbox, Parcel
-from iotedge_lab.camera.module.program import guarded
-from iotedge_lab.camera.module.twin import Twin, handlers
 from iotedge_lab.camera.video import Recorder
+from iotedge_lab.car.device.edge import EdgeHub
+from iotedge_lab.car.device.outbox import Outbox, Parcel
+from iotedge_lab.car.device.program import guarded
+from iotedge_lab.car.device.twin import Twin, handlers
 from iotedge_lab.errors import LabError
 from simulator_camera import telling
 from simulator_camera.film import open_film

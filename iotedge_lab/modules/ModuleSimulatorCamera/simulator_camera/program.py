@@ -1,4 +1,4 @@
-"""The process: see `iotedge_lab.camera.module.program`, which it shares with the other camera module."""
+"""The process: see `iotedge_lab.car.device.program`, which it shares with the other camera module."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from iotedge_lab.camera.module import program
+from iotedge_lab.car.device import program
 from simulator_camera.camera import SimulatorCamera
 from simulator_camera.settings import TABLE
 

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from iotedge_lab.camera.codecs import CODECS
-from iotedge_lab.camera.module.settings import Setting, Table, number, one_of, text, whole
 from iotedge_lab.camera.scene import WEATHERS
 from iotedge_lab.camera.scene.scene import LEAST_SIDE, MOST_SIDE
+from iotedge_lab.car.device.settings import Setting, Table, number, one_of, text, whole
 
 SOURCES: Final = ("road", "frames")
 ROAD_RATE, ROAD_SECONDS = 24.0, 10.0

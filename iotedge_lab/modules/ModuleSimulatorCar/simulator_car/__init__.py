@@ -11,5 +11,6 @@
     program    the process: log, signals, exit code
 
 Stands for the second part of the blog series, where a C# module replays a file. It needs the vendor's SDK and
-`iotedge_lab.car`, and talks to nothing but its edge hub and the car.
+`iotedge_lab.car`, of which `device` is what every module of the lab has in common, and talks to nothing but its edge
+hub and the car.
 """

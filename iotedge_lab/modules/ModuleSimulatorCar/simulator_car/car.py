@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from azure.iot.device import IoTHubModuleClient, MethodResponse
 
+from iotedge_lab.car.device.edge import EdgeHub
+from iotedge_lab.car.device.program import guarded
 from iotedge_lab.errors import LabError
 from simulator_car import methods
-from simulator_car.edge import EdgeHub
 from simulator_car.feeds import open_feed, prepare
 from simulator_car.reading import Reading, alerts, to_message
 from simulator_car.report import difference, reported
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from simulator_car.feeds import Feed
 
 OUTPUT: Final = "output-simulator-car"
-BROKEN: Final = 1  # the exit code after an error of the module's own
 RETRY: Final = 1.0  # s between two attempts to send, or to have the twin
 TWIN_PATIENCE: Final = 10.0  # s that the first row waits for the twin's settings
 LAST_ROW: Final = 3.0  # s that the row under way has when the module is stopped
@@ -86,9 +86,10 @@ class SimulatorCar:
             "on_twin_desired_properties_patch_received": self._on_patch,
             "on_connection_state_change": self._on_connection,
         }
-        self._hub = EdgeHub(handlers, failed, create)
+        self._hub = EdgeHub(create, failed, log)
+        self._hub.handlers = handlers
         self._threads = [
-            threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True)
+            threading.Thread(target=guarded(work, failed, log), name=name, daemon=True)
             for name, work in (("edge hub", self._hub.run), ("twin", self._attend), ("drive", self._drive))
         ]
 
@@ -338,11 +339,3 @@ class SimulatorCar:
     def _wake(self) -> None:
         with self._turn:
             self._turn.notify_all()
-
-    def _guarded(self, work: Callable[[], None]) -> None:
-        """A thread's work; what it does not expect ends the module, so that the edge agent starts it again."""
-        try:
-            work()
-        except Exception:
-            log.exception("The module cannot go on")
-            self._failed(BROKEN)

@@ -22,10 +22,11 @@ the method setSpeed sets (`methods`).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
+
+from iotedge_lab.car.device.settings import Setting, flag, number, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -89,31 +90,6 @@ class Settings:
         return {name: None if value in ("", []) else value for name, value in values.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting. `read` gives its value, or raises ValueError with what belongs there."""
-
-    name: str
-    field: str
-    variable: str
-    read: Callable[[object], Any]
-
-
-def _number(low: float, high: float, unit: str = "") -> Callable[[object], float]:
-    def read(value: object) -> float:
-        number = math.nan
-        if isinstance(value, int | float | str) and not isinstance(value, bool):
-            try:
-                number = float(value)
-            except (ValueError, OverflowError):
-                number = math.nan
-        if not low <= number <= high:
-            raise ValueError(f"a number{unit} from {low:g} to {high:g}")
-        return number
-
-    return read
-
-
 def _text(longest: int) -> Callable[[object], str]:
     def read(value: object) -> str:
         if not isinstance(value, str) or len(value) > longest or not value.isprintable():
@@ -121,23 +97,6 @@ def _text(longest: int) -> Callable[[object], str]:
         return value.strip()
 
     return read
-
-
-def _one_of(words: tuple[str, ...]) -> Callable[[object], str]:
-    def read(value: object) -> str:
-        if not isinstance(value, str) or value not in words:
-            raise ValueError(" or ".join(words))
-        return value
-
-    return read
-
-
-def _flag(value: object) -> bool:
-    if isinstance(value, str):
-        value = {"true": True, "false": False}.get(value.lower())
-    if not isinstance(value, bool):
-        raise ValueError("true or false")  # noqa: TRY004 - told as every other value that does not fit
-    return value
 
 
 def _names(value: object) -> tuple[str, ...]:
@@ -148,18 +107,18 @@ def _names(value: object) -> tuple[str, ...]:
 
 
 SETTINGS: Final = (
-    Setting("source", "source", "CAR_SOURCE", _one_of(SOURCES)),
+    Setting("source", "source", "CAR_SOURCE", one_of(SOURCES)),
     Setting("file", "file", "CAR_FILE", _text(LONGEST_TEXT)),
-    Setting("resample", "resample", "CAR_RESAMPLE", _flag),
+    Setting("resample", "resample", "CAR_RESAMPLE", flag),
     Setting("bus", "bus", "CAR_BUS", _text(LONGEST_TEXT)),
     Setting("dbc", "dbc", "CAR_DBC", _text(LONGEST_TEXT)),
     Setting("signals", "signals", "CAR_SIGNALS", _names),
-    Setting("rate", "rate", "CAR_RATE", _number(0.001, 100.0)),
-    Setting("format", "format", "CAR_FORMAT", _one_of(FORMATS)),
+    Setting("rate", "rate", "CAR_RATE", number(0.001, 100.0)),
+    Setting("format", "format", "CAR_FORMAT", one_of(FORMATS)),
     Setting("driveId", "drive_id", "CAR_DRIVE_ID", _text(LONGEST_ID)),
-    Setting("speedLimit", "speed_limit", "CAR_SPEED_LIMIT", _number(0.0, 1000.0, " of miles an hour")),
-    Setting("brakingLimit", "braking_limit", "CAR_BRAKING_LIMIT", _number(-10.0, 0.0, " of g")),
-    Setting("reportSeconds", "report_seconds", "CAR_REPORT_SECONDS", _number(0.1, 86_400.0)),
+    Setting("speedLimit", "speed_limit", "CAR_SPEED_LIMIT", number(0.0, 1000.0, " of miles an hour")),
+    Setting("brakingLimit", "braking_limit", "CAR_BRAKING_LIMIT", number(-10.0, 0.0, " of g")),
+    Setting("reportSeconds", "report_seconds", "CAR_REPORT_SECONDS", number(0.1, 86_400.0)),
 )
 PLACE: Final = ("source", "file", "resample", "bus", "dbc", "signals")
 RATE: Final = "rate"

@@ -1,4 +1,4 @@
-"""What the camera's two modules have in common, on the device's side of their edge hub, a file a noun.
+"""What the edge modules have in common, on the device's side of their edge hub, a file a noun.
 
     settings   a table of settings: by environment variables, and by desired properties over them
     edge       the connection, made again whenever it is lost

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from iotedge_lab.camera.module import outbox as outbox_module
-from iotedge_lab.camera.module import twin as twin_module
-from iotedge_lab.camera.module.outbox import Outbox, Parcel
-from iotedge_lab.camera.module.settings import (
+from iotedge_lab.car.device import outbox as outbox_module
+from iotedge_lab.car.device import twin as twin_module
+from iotedge_lab.car.device.outbox import Outbox, Parcel
+from iotedge_lab.car.device.settings import (
     Setting,
     Table,
     flag,
@@ -21,7 +21,7 @@ from iotedge_lab.camera.module.settings import (
     text,
     whole,
 )
-from iotedge_lab.camera.module.twin import Twin, difference, handlers
+from iotedge_lab.car.device.twin import Twin, difference, handlers
 
 PATIENCE = 30.0
 log = logging.getLogger("test")

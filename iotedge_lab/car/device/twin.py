@@ -10,13 +10,13 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from iotedge_lab.camera.module.settings import merged
+from iotedge_lab.car.device.settings import merged
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
 
-    from iotedge_lab.camera.module.edge import EdgeHub
+    from iotedge_lab.car.device.edge import EdgeHub
 
 RETRY: Final = 1.0  # s between two attempts to have the twin
 

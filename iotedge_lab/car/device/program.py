@@ -14,7 +14,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from iotedge_lab.camera.module.edge import UNUSABLE, check_environment
+from iotedge_lab.car.device.edge import UNUSABLE, check_environment
 from iotedge_lab.errors import LabError
 
 if TYPE_CHECKING:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
 
-    from iotedge_lab.camera.module.edge import EdgeHub
+    from iotedge_lab.car.device.edge import EdgeHub
 
 MOST: Final = 1000  # messages that wait
 RETRY: Final = 1.0  # s between two attempts
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +31,15 @@ class Parcel:
     sent: Callable[[Any], None] = lambda _: None
 
 
-class Outbox:
-    """What waits to be sent to one output."""
+class Sending(Generic[Item]):
+    """What waits for one output, and how it gets there. A kind says in `put` who waits, in `run` what comes next."""
 
-    def __init__(self, hub: EdgeHub, output: str, log: logging.Logger, most: int = MOST) -> None:
-        self._hub, self._output, self._log, self._most = hub, output, log, most
-        self._waiting: deque[Parcel] = deque()
+    def __init__(self, hub: EdgeHub, output: str, log: logging.Logger) -> None:
+        self._hub, self._output, self._log = hub, output, log
+        self._waiting: deque[Item] = deque()
         self._turn = threading.Condition()
         self._closing = False
-        self.sent = self.retries = self.dropped = 0
-
-    def put(self, parcel: Parcel, *, wait: bool) -> None:
-        """Send it, after those that wait. Where it is full: `wait` for a place, or let the oldest one go."""
-        with self._turn:
-            while wait and len(self._waiting) >= self._most and not self._closing:
-                self._turn.wait()
-            if len(self._waiting) >= self._most:
-                self._waiting.popleft()
-                self.dropped += 1
-            self._waiting.append(parcel)
-            self._turn.notify_all()
+        self.sent = self.retries = 0
 
     @property
     def waiting(self) -> int:
@@ -64,6 +55,45 @@ class Outbox:
         """Nobody waits for a place any more, and the thread ends."""
         with self._turn:
             self._closing = True
+            self._turn.notify_all()
+
+    def _send(self, message: Any) -> bool:
+        """Send it until it is acknowledged; False when the module ends before that."""
+        failed = False
+        while not self._closing:
+            try:
+                self._hub.client.send_message_to_output(message, self._output)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the message is not lost for it
+                if self._closing:
+                    break
+                if not failed:
+                    self._log.warning("Not sent, trying until it is: %s", error)
+                failed = True
+                with self._turn:
+                    self.retries += 1
+                    self._turn.wait_for(lambda: self._closing, RETRY)
+            else:
+                return True
+        return False
+
+
+class Outbox(Sending[Parcel]):
+    """For modules that send little: whoever puts in more than it holds waits, or loses the oldest."""
+
+    def __init__(self, hub: EdgeHub, output: str, log: logging.Logger, most: int = MOST) -> None:
+        super().__init__(hub, output, log)
+        self._most = most
+        self.dropped = 0
+
+    def put(self, parcel: Parcel, *, wait: bool) -> None:
+        """Send it, after those that wait. Where it is full: `wait` for a place, or let the oldest one go."""
+        with self._turn:
+            while wait and len(self._waiting) >= self._most and not self._closing:
+                self._turn.wait()
+            if len(self._waiting) >= self._most:
+                self._waiting.popleft()
+                self.dropped += 1
+            self._waiting.append(parcel)
             self._turn.notify_all()
 
     def run(self) -> None:
@@ -85,22 +115,3 @@ class Outbox:
                 self.sent += 1
                 self._turn.notify_all()
             parcel.sent(message)
-
-    def _send(self, message: Any) -> bool:
-        """Send it until it is acknowledged; False when the module ends before that."""
-        failed = False
-        while not self._closing:
-            try:
-                self._hub.client.send_message_to_output(message, self._output)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the message is not lost for it
-                if self._closing:
-                    break
-                if not failed:
-                    self._log.warning("Not sent, trying until it is: %s", error)
-                failed = True
-                with self._turn:
-                    self.retries += 1
-                    self._turn.wait_for(lambda: self._closing, RETRY)
-            else:
-                return True
-        return False
