@@ -32,6 +32,11 @@ def predictions(events):
     return [json.loads(event.body_as_str()) for event in found]
 
 
+def second_start(found):
+    """The place at which the drive starts anew, where it does."""
+    return next((n for n, told in enumerate(found) if n and told["seconds"] == found[0]["seconds"]), None)
+
+
 def bad_models():
     """By version: what the twin names, what lies in the storage instead, and why it is refused."""
     return {
@@ -68,14 +73,15 @@ def test_the_blog_s_deployment_and_new_models(iothub, template, storage):
     edge.wait_until_delivered()
     events = Events(iothub, 300)
     try:
-        found = predictions(events.wait(now["health"]["sent"] + before))
+        came = events.wait(before)
+        while second_start(predictions(came)) is None:  # how much the first run sent is not known to the row
+            came = events.wait(len(came) + 1)
+        found = predictions(came)
     finally:
         events.close()
     rows = {row.seconds: row for row in drives.rows(drives.car_csv())}
     predictor = Predictor(FOLDER / "model.onnx")
-    first_lap = found[
-        : next(n for n, told in enumerate(found) if n and told["seconds"] == found[0]["seconds"])
-    ]
+    first_lap = found[: second_start(found)]
     assert len(first_lap) >= before
     assert [told["seconds"] for told in first_lap] == list(rows)[: len(first_lap)]
     for told in found:

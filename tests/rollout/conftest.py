@@ -58,16 +58,39 @@ def name():
     return f"car-speed-{next(_numbers)}"
 
 
+@pytest.fixture
+def device(name):
+    """The id of an edge of the test's own, beside those of `fleet`."""
+    return f"car-edge-{next(_numbers)}"
+
+
 @pytest.fixture(scope="session")
 def ears(lab):
-    """A listener for all tests here, as one takes a second to open and to close; `ears[0]` hears it."""
+    """A listener for all tests here, as one takes a second to open and to close; `ears[0]` hears it.
+
+    It hears its own test's edges only: what those of an earlier test sent may still be on its way.
+    """
     hearing = [None]
+
+    def heard_by(take):
+        def hear(message):
+            service = hearing[0]
+            if service is not None and _number(message.sender.device) > _number(service.name):
+                take(service, message)
+
+        return hear
+
     with Listener(
         lab.events_connection_string,
-        on_prediction=lambda each: hearing[0] and hearing[0]._heard(each),
-        on_request=lambda each: hearing[0] and hearing[0]._answering.ask(each),
+        on_prediction=heard_by(lambda service, each: service._heard(each)),
+        on_request=heard_by(lambda service, each: service._answering.ask(each)),
     ):
         yield hearing
+
+
+def _number(name):
+    """That of "edge-7" or "car-speed-7"."""
+    return int(name.rpartition("-")[2])
 
 
 @pytest.fixture

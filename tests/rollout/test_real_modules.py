@@ -12,7 +12,6 @@ from iotedge_lab.rollout.compare import Rule
 from iotedge_lab.rollout.plan import Plan
 
 TEMPLATE = Path(iotedge_lab.__file__).parent / "modules" / "ModuleFilterCar" / "deployment.template.json"
-DEVICE = "car-edge"
 FAR, NEAR, NEARER = made(300.0), made(100.0), made(50.0)  # mph off by about so much
 PLAN = Plan(
     canary=1.0,
@@ -24,21 +23,21 @@ PLAN = Plan(
 
 
 @pytest.fixture
-def edge(lab):
+def edge(lab, device):
     """An edge device with both modules, its car driving ten times as fast as time."""
     told = load(json.loads(TEMPLATE.read_text(encoding="utf-8"))).content["modulesContent"]
     told["ModuleSimulatorCar"]["properties.desired"]["rate"] = 100
     told["ModuleFilterCar"]["properties.desired"] = {"reportSeconds": 0.5}
-    lab.rest().call("PUT", f"/devices/{DEVICE}", {"deviceId": DEVICE, "capabilities": {"iotEdge": True}})
-    lab.rest().call("POST", f"/devices/{DEVICE}/applyConfigurationContent", {"modulesContent": told})
-    made_edge = lab.edge(DEVICE)
+    lab.rest().call("PUT", f"/devices/{device}", {"deviceId": device, "capabilities": {"iotEdge": True}})
+    lab.rest().call("POST", f"/devices/{device}/applyConfigurationContent", {"modulesContent": told})
+    made_edge = lab.edge(device)
     made_edge.wait_until_running("ModuleSimulatorCar", "ModuleFilterCar", timeout=90.0)
     yield made_edge
     made_edge.stop()
     made_edge.close()
     for configuration in lab.rest().call("GET", "/configurations"):
         lab.rest().call("DELETE", f"/configurations/{configuration['id']}")
-    lab.rest().call("DELETE", f"/devices/{DEVICE}")
+    lab.rest().call("DELETE", f"/devices/{device}")
 
 
 def test_from_the_registry_to_an_edge(service, registry, name, edge, until):

@@ -162,7 +162,8 @@ class BusHub:
             self._thread.join()
             return
         self._closing = True
-        self._wake.send(b"x")
+        with contextlib.suppress(OSError):  # its thread has ended already, by an error of its own
+            self._wake.send(b"x")
         self._thread.join()
 
     def _run(self) -> None:

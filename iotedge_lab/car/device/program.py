@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 BROKEN: Final = 1  # the exit code after an error of the module's own
+
+
+_LOOK_SECONDS: Final = 0.25  # how long a signal waits at most
 
 
 class Module(Protocol):
@@ -61,9 +65,20 @@ def run(
         log.warning("Words on the command line are not used here: %s", " ".join(arguments)[:200])
     log.info("Settings: %s", settings)
     module.start()
-    code = ends.get()
+    code = _first(ends)
     module.stop()
     return code
+
+
+def _first(ends: queue.SimpleQueue[int]) -> int:
+    """The first exit code.
+
+    The system may hand a signal to any thread, and Python runs its handler on the main thread once that runs Python
+    again: so the main thread must not wait for good.
+    """
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return ends.get(timeout=_LOOK_SECONDS)
 
 
 def guarded(

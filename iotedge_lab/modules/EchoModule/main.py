@@ -25,6 +25,7 @@ INPUT, OUTPUT = "input-echo", "output-echo"
 DEFAULT_INTERVAL = 30.0
 RETRY_SECONDS = 5.0
 RESEND_SECONDS = 1.0
+LOOK_SECONDS = 0.5  # a signal that another thread has taken is handled when the main one wakes
 
 log = logging.getLogger("EchoModule")
 new_message: Any = Message
@@ -50,7 +51,7 @@ class EchoModule:
                 sent = time.monotonic()
                 self.send(new_message(f"Sending event at {datetime.now(UTC).isoformat()}"))
                 while not self.stopping and time.monotonic() < sent + self.interval:
-                    self.wait(sent + self.interval - time.monotonic())
+                    self.wait(min(LOOK_SECONDS, sent + self.interval - time.monotonic()))
         finally:
             self.client.shutdown()
             log.info("Stopped")
