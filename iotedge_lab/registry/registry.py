@@ -27,7 +27,7 @@ from iotedge_lab.car.predictor import INPUT, OUTPUT, Predictor
 from iotedge_lab.clock import Clock, SystemClock
 from iotedge_lab.errors import UsageError
 from iotedge_lab.registry import commit as git
-from iotedge_lab.registry.tracking import RegistryProblem, connect, missing, module, shown, speaking
+from iotedge_lab.registry.tracking import RegistryProblem, connect, make, missing, module, shown, speaking
 from iotedge_lab.registry.version import (
     CHALLENGER,
     CHAMPION,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Registry", "signature_of"]
 
 VARIABLE: Final = "MLFLOW_TRACKING_URI"
+DATABASE: Final = "mlflow.db"
 FILE: Final = "model/model.onnx"
 _FOLDER: Final = "model"
 _LONGEST: Final = 500  # characters of a parameter; MLflow has taken 6,000 since 2.10, older servers 500
@@ -79,11 +80,12 @@ class Registry:
         place = Path(folder).absolute()
         try:
             place.mkdir(parents=True, exist_ok=True)
+            make(place / DATABASE)
         except OSError as error:
             raise UsageError(
                 f"The registry cannot be made in {place}: {error.strerror}; choose another folder."
             ) from error
-        database = f"sqlite:///{place / 'mlflow.db'}"
+        database = f"sqlite:///{place / DATABASE}"
         return cls(connect(database), database, (place / "artifacts").as_uri(), clock)
 
     def __repr__(self) -> str:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import tempfile
 import threading
 import warnings
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from iotedge_lab.errors import EnvironmentProblem, LabError
@@ -68,6 +71,57 @@ def connect(uri: str) -> Any:
                 f"The registry at {shown(uri)} cannot be opened: {_first_line(error)}. Is it a database of MLflow "
                 f"3.17, or of an older one? A damaged file may be moved away; a new one is made."
             ) from error
+
+
+def make(database: Path) -> None:
+    """Make a new SQLite database of MLflow's; nothing where there is one. Raises `RegistryProblem`, `OSError`.
+
+    MLflow comes to its tables by some seventy changes, and SQLite waits for the disk after each: seconds on a busy one.
+    So it is made beside without waiting, brought to the disk once, and named when it is whole: nobody opens half of it.
+    """
+    if database.exists():
+        return
+    with tempfile.TemporaryDirectory(
+        dir=database.parent, prefix=".new-", ignore_cleanup_errors=True
+    ) as folder:
+        beside, whole = Path(folder) / "beside.db", Path(folder) / "whole.db"
+        with _hurrying():
+            connect(f"sqlite:///{beside}")
+        shutil.copyfile(beside, whole)
+        with whole.open("rb+") as file:
+            os.fsync(file.fileno())
+        try:
+            os.link(whole, database)  # unlike a rename it takes no other process's place
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links
+            whole.replace(database)
+
+
+@contextmanager
+def _hurrying() -> Iterator[None]:
+    """SQLAlchemy's connections to SQLite do not wait for the disk while this lasts, and are closed at its end."""
+    event, engine = module("sqlalchemy.event"), module("sqlalchemy.engine").Engine
+    used: set[Any] = set()
+    mine = threading.get_ident()
+
+    def connected(connection: Any, _record: Any) -> None:
+        if threading.get_ident() == mine:
+            connection.execute("PRAGMA synchronous = OFF").close()
+
+    def engaged(connection: Any) -> None:
+        if threading.get_ident() == mine:
+            used.add(connection.engine)
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "engine_connect", engaged)
+    try:
+        yield
+    finally:
+        event.remove(engine, "connect", connected)
+        event.remove(engine, "engine_connect", engaged)
+        for each in used:
+            each.dispose()
 
 
 @contextmanager

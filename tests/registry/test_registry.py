@@ -2,17 +2,21 @@
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from onnx_models import METRICS, made
+from sqlalchemy import create_engine
 
 from iotedge_lab.car.features import RECIPE
 from iotedge_lab.clock import FakeClock
 from iotedge_lab.errors import DataError, UsageError
 from iotedge_lab.registry import commit as git
+from iotedge_lab.registry import tracking
 from iotedge_lab.registry.registry import FILE, Registry
 from iotedge_lab.registry.tracking import RegistryProblem, shown
 from iotedge_lab.registry.version import CHALLENGER, CHAMPION, Lineage
@@ -36,6 +40,22 @@ def registry(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         return Registry.open(folder)
+
+
+def test_a_new_database_is_there_at_once_and_whole(registry, folder, tmp_path):
+    """Nothing is left beside it, connections to it wait for the disk as ever, and it takes nobody's place."""
+    assert [each.name for each in folder.iterdir() if each.name != "artifacts"] == ["mlflow.db"]
+    again = tmp_path / "mlflow.db"
+    tracking.make(again)
+    with closing(sqlite3.connect(again)) as database:
+        database.execute("DELETE FROM experiments")
+        database.commit()
+    before = again.read_bytes()
+    tracking.make(again)
+    assert again.read_bytes() == before
+    with create_engine(f"sqlite:///{again}").connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        connection.engine.dispose()
 
 
 @pytest.fixture
