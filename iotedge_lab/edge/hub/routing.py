@@ -6,6 +6,7 @@ module-composition): what no route takes is dropped and acknowledged all the sam
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -63,12 +64,13 @@ class _Sender:
 
 
 class Router:
-    """The routes in force. `dropped` counts messages that no route took."""
+    """The routes in force. `taken` counts messages by the route that took them, `dropped` those that none took."""
 
     def __init__(self) -> None:
         self._table = RouteTable()
         self._time_to_live = DEFAULT_TIME_TO_LIVE
         self._senders: dict[bytes, _Sender] = {}
+        self.taken: Counter[str] = Counter()
         self.dropped = 0
 
     def apply(self, config: HubConfig) -> None:
@@ -112,6 +114,7 @@ class Router:
             return []
         made = []
         for each in deliveries:
+            self.taken[each.name] += 1
             if isinstance(each.endpoint, ModuleInput):
                 lane, bag = input_lane(each.endpoint.module, each.endpoint.input), sender.input_bag()
             else:

@@ -16,11 +16,8 @@ Each request has the token of `runtime.json` (`Authorization: Bearer`), which is
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import hmac
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiohttp import web
 
@@ -29,8 +26,10 @@ from iotedge_lab.edge.runtime.metrics import exposition
 from iotedge_lab.edge.runtime.place import from_json
 from iotedge_lab.edge.upstream import CloudIdentity
 from iotedge_lab.errors import LabError, UsageError
+from iotedge_lab.serve.control import ControlApi
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from iotedge_lab.clock import Clock
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
     from iotedge_lab.serve.certificates import Authority
 
 log = logging.getLogger(__name__)
-
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Host:
@@ -143,61 +140,33 @@ class Host:
             self._devices.clear()
 
 
-class Control:
-    """The API over a `Host`. `stop` ends the process."""
+class Control(ControlApi):
+    """The API over a `Host`."""
+
+    what: ClassVar[str] = "the edge runtime"
 
     def __init__(self, host: Host, token: str, stop: Callable[[], None]) -> None:
+        super().__init__(token, stop)
         self._host = host
-        self._token = token
-        self._stop = stop
-        self._runner: web.AppRunner | None = None
 
-    async def start(self) -> int:
-        """Listen on a free loopback port; which."""
-        app = web.Application(middlewares=[self._guarded])
-        app.add_routes(
-            [
-                web.get("/edges", self._list),
-                web.put("/edges/{device}", self._put),
-                web.get("/edges/{device}", self._get),
-                web.delete("/edges/{device}", self._delete),
-                web.post("/edges/{device}/offline", self._offline),
-                web.post("/edges/{device}/online", self._online),
-                web.get("/edges/{device}/logs/{module}", self._logs),
-                web.get("/edges/{device}/metrics", self._metrics),
-                web.post("/stop", self._end),
-            ]
-        )
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        port: int = self._runner.addresses[0][1]
-        return port
+    def routes(self) -> list[web.RouteDef]:
+        """See the table above."""
+        return [
+            web.get("/edges", self._list),
+            web.put("/edges/{device}", self._put),
+            web.get("/edges/{device}", self._get),
+            web.delete("/edges/{device}", self._delete),
+            web.post("/edges/{device}/offline", self._offline),
+            web.post("/edges/{device}/online", self._online),
+            web.get("/edges/{device}/logs/{module}", self._logs),
+            web.get("/edges/{device}/metrics", self._metrics),
+        ]
 
-    async def close(self) -> None:
-        """Stop listening. Again does nothing."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(runner.cleanup(), 3.0)
-
-    @web.middleware
-    async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(errors="replace"), self._token.encode()):
-            return _error(401, "Unauthorized", "The token of runtime.json is needed.")
-        try:
-            return await handler(request)
-        except UsageError as error:
-            return _error(404 if request.method != "PUT" else 400, type(error).__name__, str(error))
-        except LabError as error:
-            return _error(409, type(error).__name__, str(error))
-        except web.HTTPException:
-            raise
-        except Exception as error:
-            log.exception("%s %s", request.method, request.path)
-            return _error(500, "HubFailed", f"a fault of the edge runtime: {error!r}")
+    def status_of(self, error: LabError, request: web.Request) -> int:
+        """404 for a device or module that is not there, 400 for settings that are wrong, 409 for all else."""
+        if isinstance(error, UsageError):
+            return 400 if request.method == "PUT" else 404
+        return super().status_of(error, request)
 
     def _device(self, request: web.Request) -> EdgeDevice:
         return self._host.get(request.match_info["device"])
@@ -246,11 +215,3 @@ class Control:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         return web.Response(text=exposition(self._device(request)))
-
-    async def _end(self, _: web.Request) -> web.Response:
-        self._stop()
-        return web.Response(status=202)
-
-
-def _error(status: int, kind: str, message: str) -> web.Response:
-    return web.json_response({"error": kind, "message": message}, status=status)

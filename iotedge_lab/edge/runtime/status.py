@@ -33,6 +33,7 @@ def device_status(device: EdgeDevice, trouble: str) -> dict[str, Any]:
         "queues": queues,
         "waiting": sum(each["length"] for each in queues),
         "received": hub.counters.messages,
+        "routed": dict(hub.router.taken),
         "unrouted": hub.router.dropped,
     }
 
