@@ -11,7 +11,7 @@ import base64
 import html
 from dataclasses import dataclass, field
 from math import ceil, floor, log10
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias
 
 from iotedge_lab.errors import UsageError
 
@@ -94,6 +94,8 @@ class Chart:
 
     alt: str
     svg: str = field(repr=False)
+    width: ClassVar[int] = WIDTH
+    height: ClassVar[int] = HEIGHT
 
     def __repr__(self) -> str:
         return f"<Chart: {self.alt}>"

@@ -4,22 +4,30 @@
     view                    # the widget
     view.now()              # its plain-call twin
 
-What its columns mean: the table of Azure's portal, and the built-in metrics of edgeHub (messages sent, queue length).
+What its columns mean: the table of Azure's portal, and the built-in metrics of edgeHub (queue length). A route counts
+the messages that it has taken since the runtime began; what waits is counted by where it goes, since routes to the same
+place share its queues.
 """
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from iotedge_lab.errors import LabError
-from iotedge_lab.show.polled import EVERY, PolledView, Table
+from iotedge_lab.show.grid import BAD, GOOD, MIDDLE, Grid, Grids
+from iotedge_lab.show.pane import TablePane
+from iotedge_lab.show.polled import EVERY, PolledView, counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from iotedge_lab.edges import Edge, EdgeStatus
 
+_UPSTREAM: Final = "$upstream"
+_MARKS: Final = {"running": GOOD, "stopped": MIDDLE, "backoff": BAD, "failed": BAD, "unhealthy": BAD}
+OFFLINE, ONLINE = "Take offline", "Bring online"
 
-class EdgeView(PolledView):
+
+class EdgeView(PolledView[str]):
     """A view onto an edge device; see `PolledView`. Its switch does what `edge.offline()` and `online()` do."""
 
     css: ClassVar[str] = "iotedge-edge"
@@ -27,13 +35,13 @@ class EdgeView(PolledView):
     def __init__(self, edge: Edge, *, name: str, every: float = EVERY) -> None:
         import ipywidgets  # type: ignore[import-untyped] # it has no types
 
-        super().__init__(name=name, every=every)
+        super().__init__(TablePane("Looking at the device ..."), name=name, every=every)
         self._edge = edge
         self._status: EdgeStatus | None = None
         self._switch = ipywidgets.Button(
-            description="Take offline", tooltip="Cut the link to the hub, or let it come back"
+            description=OFFLINE, tooltip="Cut the link to the hub, or let it come back"
         )
-        self._switch.on_click(lambda _: self._turn())
+        self._switch.on_click(lambda _: self._asked())
         self._buttons.children = (self._switch, *self._buttons.children)
 
     @property
@@ -46,50 +54,67 @@ class EdgeView(PolledView):
         """How many messages wait, as last seen."""
         return 0 if self._status is None else self._status.waiting
 
-    def now(self) -> Table:
-        """The device as it is now, as a table that stays."""
+    def now(self) -> Grids:
+        """The device as it is now, as tables that stay."""
         return table(self._edge.status())
 
-    def _turn(self) -> None:
-        """A handler may not wait in the kernel's thread: the runtime answers when the sockets are closed."""
-        self._switch.disabled = True
-        threading.Thread(target=self._turned, name=f"live view {self._name} switch", daemon=True).start()
+    def _asked(self) -> None:
+        self._switch.disabled = True  # until it is done
+        self._orders.put(self._turned)
 
     def _turned(self) -> None:
+        """In the view's thread: the runtime answers when the sockets are closed."""
         try:
             if self.online:
                 self._edge.offline()
             else:
                 self._edge.online()
-        except LabError as error:
-            self._words.value = str(error)
         finally:
             self._switch.disabled = False
-            self._look_now()
+
+    def _controls(self) -> Sequence[Any]:
+        return (self._switch, self._button)
 
     def _look(self) -> str:
         self._status = self._edge.status()
         return table(self._status)._repr_html_()
 
     def _changed(self) -> None:
-        word = "Take offline" if self.online else "Bring online"
-        if self._switch.description != word:
-            self._switch.description = word
+        self._switch.description = OFFLINE if self.online else ONLINE
 
 
-def table(status: EdgeStatus) -> Table:
-    """A device's modules with their state, then where messages go and how many wait for it."""
-    rows = [(row[0], row[4], row[5], "", "") for row in status.rows]
+def table(status: EdgeStatus) -> Grids:
+    """A device's modules with their state, then its routes with what they took and what waits where they lead."""
+    raw = status.raw
+    modules = [(name, state, code) for name, _, _, _, state, code in status.rows]
     waits: dict[str, int] = {}
-    for queue in status.raw["queues"]:
+    for queue in raw["queues"]:
         waits[queue["endpoint"]] = waits.get(queue["endpoint"], 0) + int(queue["length"])
-    for name, text in status.raw["routes"].items():
+    took = raw.get("routed") or {}
+    routes = []
+    for name, text in raw["routes"].items():
         target = text.rpartition(" INTO ")[2].strip()
-        endpoint = target if target == "$upstream" else target.partition('"')[2].rpartition('"')[0]
-        rows.append((f"route {name}", "", "", target, str(waits.get(endpoint, waits.get(target, 0)))))
-    link = "connected to the hub" if status.connected else "cut off" if not status.online else "not connected"
-    note = f"{status.raw['device']}: {link}, {status.waiting} waiting, {status.raw['received']} received"
-    return Table(("name", "status", "exit code", "into", "waiting"), rows, note)
+        endpoint = target if target == _UPSTREAM else target.partition('"')[2].rpartition('"')[0]
+        length = waits.get(endpoint, waits.get(target, 0))
+        routes.append((name, endpoint or target, f"{took.get(name, 0):,}", f"{length:,}"))
+    grids = [
+        Grid(
+            ("module", "status", "exit code"), modules, "Modules", frozenset({"exit code"}), "status", _MARKS
+        )
+    ]
+    if routes:
+        head = ("route", "into", "messages", "waiting there")
+        grids.append(Grid(head, routes, "Routes", frozenset(head[2:])))
+    return Grids(_note(status), tuple(grids))
+
+
+def _note(status: EdgeStatus) -> str:
+    why = f" ({status.raw['trouble']})" if status.raw.get("trouble") else ""
+    link = (
+        "connected to the hub" if status.connected else f"not connected{why}" if status.online else "cut off"
+    )
+    received = counted(int(status.raw["received"]), "messages")
+    return f"{status.raw['device']}: {link}, {status.waiting:,} waiting, {received} received"
 
 
 def watch(edge: Edge, *, name: str = "", every: float = EVERY) -> EdgeView:

@@ -5,28 +5,32 @@
     view.panel()                    # its plain-call twin: what it shows now, as a picture that stays
     view.stop()
 
-The thread redraws a few times a second at the most. It prints nothing: what it cannot read it counts. Only one view of
-a name watches at a time: running its cell again stops the one before. It ends by `stop`, by its button, and with the
-kernel.
+The thread redraws a few times a second at the most. It prints nothing: what it cannot read it counts. Two views onto
+one queue would share its events; give each a queue of its own. What else holds: `iotedge_lab.show.watching`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
 from abc import abstractmethod
 from collections import deque
-from typing import TYPE_CHECKING, ClassVar, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
 
-from iotedge_lab.errors import DataError, UsageError
+from iotedge_lab.errors import UsageError
 from iotedge_lab.event_text import ShownEvent
+from iotedge_lab.show.pane import Image, PicturePane
+from iotedge_lab.show.polled import counted
 from iotedge_lab.show.watching import Watching
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from azure.eventhub import EventData
+
+    from iotedge_lab.show.pane import Drawn
 
     Events = queue.Queue[EventData]
 
@@ -36,12 +40,6 @@ EVERY: Final = 0.25
 _PATIENCE: Final = 0.1  # s until a view sees that it was stopped
 
 Item = TypeVar("Item")
-
-
-class Drawn(Protocol):
-    """A picture with alt text, as HTML."""
-
-    def _repr_html_(self) -> str: ...
 
 
 class EventView(Watching, Generic[Item]):
@@ -56,13 +54,15 @@ class EventView(Watching, Generic[Item]):
 
     def __init__(self, events: Events, *, sender: str = "", name: str = "live", every: float = EVERY) -> None:
         """`sender`: show this device's or module's alone. `every`: seconds between two drawings."""
-        super().__init__(f"<p>waiting for the first of the {self.noun}</p>", name=name, every=every)
+        super().__init__(PicturePane(f"Waiting for the first of the {self.noun} ..."), name=name, every=every)
         self.shown = 0
         self.unread = 0
         self._events = events
         self._sender = sender
         self._items: deque[Item] = deque(maxlen=self.kept)
         self._news = threading.Condition()
+        self._drawn = time.monotonic() - every
+        self._fresh = False
 
     @abstractmethod
     def _read(self, event: ShownEvent) -> Item | None:
@@ -90,34 +90,25 @@ class EventView(Watching, Generic[Item]):
 
     # -- its thread ----------------------------------------------------------------------------------------
 
-    def _watch(self) -> None:
-        drawn = -self._every
-        fresh = False
-        while not self._stopping.is_set():
-            try:
-                event = self._events.get(timeout=_PATIENCE)
-            except queue.Empty:
-                pass
-            else:
-                fresh = self._take(event) or fresh
-            if fresh and time.monotonic() - drawn >= self._every:
-                self._draw()
-                drawn, fresh = time.monotonic(), False
-        if fresh:
-            self._draw()
-        self._button.disabled = True
-        self._words.value += " Stopped."
-        with self._news:
-            self._news.notify_all()
+    def _turn(self) -> None:
+        self._obey(0)
+        with contextlib.suppress(queue.Empty):
+            self._fresh = self._take(self._events.get(timeout=_PATIENCE)) or self._fresh
+        due = self._stopping.is_set() or time.monotonic() - self._drawn >= self._every
+        if self._fresh and due:
+            self._drawn, self._fresh = time.monotonic(), False
+            self._pane.draw(Image.of(self._draw_items(self._now())))
+            self.trouble = ""
+            self._tell()
 
     def _take(self, event: EventData) -> bool:
         """Keep what an event is; whether it was one to show."""
-        seen = ShownEvent.of("", event)
-        if self._sender and seen.sender != self._sender:
-            return False
         try:
+            seen = ShownEvent.of("", event)
+            if self._sender and seen.sender != self._sender:
+                return False
             item = self._read(seen)
-        except DataError:
+        except Exception:  # noqa: BLE001 - nothing that comes by a queue may end the view
             self.unread += 1
             return False
         if item is None:
@@ -128,9 +119,13 @@ class EventView(Watching, Generic[Item]):
             self._news.notify_all()
         return True
 
-    def _draw(self) -> None:
-        self._picture.value = self._draw_items(self._now())._repr_html_()
-        self._words.value = f"{self.shown} {self.noun} from {self._sender or 'everybody'}."
+    def _tell(self) -> None:
+        said = f"{counted(self.shown, self.noun)} from {self._sender or 'everybody'}." if self.shown else ""
+        self._words.say(f"{said} {self._farewell}".strip() if self._stopping.is_set() else said, self.trouble)
+
+    def _wake(self) -> None:
+        with self._news:
+            self._news.notify_all()
 
     # -- shown ---------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import html
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from iotedge_lab.car.powertrain import RPM_PER_MPH
 from iotedge_lab.car.rows import COLUMNS, CarRow
@@ -45,6 +45,8 @@ class Panel:
 
     alt: str
     svg: str = field(repr=False)
+    width: ClassVar[int] = WIDTH
+    height: ClassVar[int] = HEIGHT
 
     def __repr__(self) -> str:
         return f"<Panel: {self.alt}>"

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 POINTS: Final = 60
 """Over how many spans of time the error is averaged: a single row's error says little."""
+BUNDLED: Final = "the bundled file"
+"""The model that a module came with."""
+_EDGES: Final = ("edge", "ring", "version", "status", "beside it", "refused because")
 _COLUMNS: Final = ("time", "version", "error")
 
 
@@ -90,21 +93,28 @@ def edges(states: Sequence[EdgeState]) -> Table:
     """One line an edge: which version answers, how it is about another, the ring, and what it says of its health."""
     import pandas as pd
 
+    head, lines = edge_lines(states)
+    return Table(pd.DataFrame(lines, columns=list(head)), served(states), words=True)
+
+
+def edge_lines(states: Sequence[EdgeState]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The head and the lines of `edges`; why one refuses has a column where one does."""
     lines = [
         (
             each.device,
             each.ring or "-",
-            "the bundled file" if each.model is None else each.model.version,
+            BUNDLED if each.model is None else each.model.version,
             each.status,
             "-" if each.challenger is None else each.challenger.version,
             each.pending.reason if each.pending is not None and each.pending.refused else "",
         )
         for each in states
     ]
-    names = ["edge", "ring", "version", "status", "beside it", "refused because"]
-    shown = pd.DataFrame(lines, columns=names)
-    if not any(line[-1] for line in lines):
-        shown = shown.drop(columns=names[-1])
-    served = sum(each.wanted is not None and each.serves(each.wanted) for each in states)
-    note = f"{served} of {len(states)} edges serve what they are to serve."
-    return Table(shown, note, words=True)
+    shown = len(_EDGES) - (not any(line[-1] for line in lines))
+    return _EDGES[:shown], [line[:shown] for line in lines]
+
+
+def served(states: Sequence[EdgeState]) -> str:
+    """How many edges serve what was rolled out to them."""
+    count = sum(each.wanted is not None and each.serves(each.wanted) for each in states)
+    return f"{count} of {len(states)} edges serve what they are to serve."

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 from iotedge_lab.errors import DataError, LabError
 from iotedge_lab.show.chart import BLUE, GREEN, ORANGE, ROSE, Axis, Chart, Dots, Line
 from iotedge_lab.show.chart import chart as draw
+from iotedge_lab.show.pane import Image, PicturePane, Words
 from iotedge_lab.train import automl
 
 if TYPE_CHECKING:
@@ -90,15 +91,17 @@ class SearchView:
         self._trials: list[Trial] = []
         self._drawn = -EVERY
         self._bar = ipywidgets.FloatProgress(min=0.0, max=1.0, description="Search")
-        self._words = ipywidgets.Label("starting")
-        self._picture = ipywidgets.HTML("")
+        self._words = Words()
+        self._words.say("Starting ...")
+        self._pane = PicturePane("The first trial is on its way.")
         self._button = ipywidgets.Button(
             description="That is enough", tooltip="End the search and keep the best so far"
         )
         self._button.on_click(lambda _: self.cancel())
-        line = ipywidgets.HBox([self._bar, self._button, self._words])
-        line.layout.flex_flow = "row wrap"  # words that have no room beside the button come below it
-        self._box = ipywidgets.VBox([line, self._picture])
+        line = ipywidgets.HBox([self._bar, self._button, self._words.widget])
+        line.layout.flex_flow = "row wrap"
+        line.layout.align_items = "center"
+        self._box = ipywidgets.VBox([line, self._pane.widget])
         self._box.add_class("iotedge-search")
         self._thread = threading.Thread(target=self._run, name="search", daemon=True)
 
@@ -168,8 +171,8 @@ class SearchView:
     def _draw(self) -> None:
         last = self._trials[-1]
         self._bar.value = last.share
-        self._words.value = f"{_counted(last.number)}, best {last.best:.2f} mph"
-        self._picture.value = self.chart()._repr_html_()
+        self._words.say(f"{_counted(last.number)}, best {last.best:.2f} mph")
+        self._pane.draw(Image.of(self.chart()))
 
     def _end(self) -> None:
         with contextlib.suppress(DataError, IndexError):  # it ended before its first trial
@@ -179,10 +182,11 @@ class SearchView:
         self._button.disabled = True
         if self._found is not None:
             how = "Cancelled" if self._found.cancelled else "Done"
-            self._words.value = f"{how}: {_counted(len(self._trials))}, best {self._found.loss:.2f} mph"
+            self._words.say(f"{how}: {_counted(len(self._trials))}, best {self._found.loss:.2f} mph")
         else:
             what = str(self._error) if isinstance(self._error, LabError) else type(self._error).__name__
-            self._words.value = f"No model: {what}"
+            self._pane.say("")
+            self._words.say("", f"No model: {what}")
 
     # -- shown ---------------------------------------------------------------------------------------------
 

@@ -1,17 +1,32 @@
-"""A live view's frame: a widget with a picture, words and a button, and the thread that keeps it up to date.
+"""A live view's frame: a widget with a picture or table, words and buttons, and the thread that keeps it up to date.
 
-What the thread does is its kinds' own: `event_view` takes events from a queue, `polled` asks for a state. Only one view
-of a name watches at a time: running its cell again stops the one before. It ends by `stop`, by its button, and with the
-kernel.
+What the thread does is its kinds' own: `event_view` takes events from a queue, `polled` asks for a state. What a click
+asks for is put on a queue, and the thread does it: a handler never waits and never prints. Whatever goes wrong in the
+thread is said in the view, which goes on. Only one view of a name watches at a time: running its cell again stops the
+one before. It ends by `stop`, by its button, and with the kernel.
 """
 
 from __future__ import annotations
 
+import atexit
+import queue
 import threading
+import time
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+
+from iotedge_lab.errors import LabError
+from iotedge_lab.show.pane import Words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from iotedge_lab.show.pane import Pane
 
 _TEXT_MIME: Final = "text/plain"
+_LAST_SECONDS: Final = 2.0  # s that a kernel which ends waits for its views
+STOPPED: Final = "Stopped."
+REPLACED: Final = "Stopped: another view of this name watches now, as when a cell is run again."
 
 
 class Watching(ABC):
@@ -22,34 +37,78 @@ class Watching(ABC):
 
     _watching: ClassVar[dict[str, Watching]] = {}
 
-    def __init__(self, first: str, *, name: str, every: float) -> None:
-        """`first`: HTML that is shown until there is something. `every`: seconds between two drawings or looks."""
+    def __init__(self, pane: Pane[Any], *, name: str, every: float) -> None:
+        """`pane`: where it draws. `every`: seconds between two drawings or looks."""
         import ipywidgets  # type: ignore[import-untyped] # it has no types
 
+        self.trouble = ""
         self._name = name
         self._every = every
         self._stopping = threading.Event()
-        self._picture = ipywidgets.HTML(first)
-        self._words = ipywidgets.Label("")
+        self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._farewell = STOPPED
+        self._pane = pane
+        self._words = Words()
         self._button = ipywidgets.Button(description="Stop", tooltip=self.stops)
         self._button.on_click(lambda _: self._end())
-        self._buttons = ipywidgets.HBox([self._button, self._words])
-        self._box = ipywidgets.VBox([self._picture, self._buttons])
+        self._buttons = ipywidgets.HBox([self._button, self._words.widget])
+        self._buttons.layout.flex_flow = "row wrap"
+        self._buttons.layout.align_items = "center"
+        self._box = ipywidgets.VBox([pane.widget, self._buttons])
         self._box.add_class(self.css)
-        self._thread = threading.Thread(target=self._watch, name=f"live view {name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"live view {name}", daemon=True)
 
     @abstractmethod
-    def _watch(self) -> None:
-        """What the thread does until `_stopping` is set."""
+    def _turn(self) -> None:
+        """What the thread does again and again; it waits in it, for `_obey` or for news. May raise."""
+
+    @abstractmethod
+    def _tell(self) -> None:
+        """Say in the words how it is now, `trouble` included."""
+
+    @abstractmethod
+    def _wake(self) -> None:
+        """Wake whoever waits for something that the view has seen."""
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._turn()
+            except Exception as error:  # noqa: BLE001 - a thread that died would print, and the view stand still
+                self._stumbled(error)
+                self._obey(self._every)
+        for control in self._controls():
+            control.disabled = True
+        self._tell()
+        self._wake()
+
+    def _controls(self) -> Sequence[Any]:
+        """What can be clicked, while it watches."""
+        return (self._button,)
+
+    def _stumbled(self, error: Exception) -> None:
+        known = isinstance(error, LabError | OSError)
+        self.trouble = str(error) if known and str(error) else f"{type(error).__name__}: {error}"
+        self._tell()
+        self._wake()
+
+    def _obey(self, seconds: float) -> None:
+        """Do what clicks have asked for; where there is nothing, wait so long for it."""
+        try:
+            order = self._orders.get(timeout=seconds) if seconds > 0 else self._orders.get_nowait()
+        except queue.Empty:
+            return
+        order()
 
     def _end(self) -> None:
         """Have the thread end."""
-        self._stopping.set()
+        self._orders.put(self._stopping.set)
 
     def start(self) -> Self:
         """Watch; the view of the same name that does so already is stopped."""
         before = self._watching.pop(self._name, None)
         if before is not None:
+            before._farewell = REPLACED  # noqa: SLF001 - of the same family
             before.stop()
         self._watching[self._name] = self
         self._thread.start()
@@ -73,3 +132,14 @@ class Watching(ABC):
         found = self._box._repr_mimebundle_(**options)
         bundle = found[0] if isinstance(found, tuple) else found
         return {**(bundle or {}), _TEXT_MIME: repr(self)}
+
+
+@atexit.register
+def _end_all() -> None:
+    """A kernel that ends: no thread may draw in what is being taken down."""
+    views = list(Watching._watching.values())  # noqa: SLF001 - of this module
+    for view in views:
+        view._end()  # noqa: SLF001
+    give_up = time.monotonic() + _LAST_SECONDS
+    for view in views:
+        view._thread.join(max(0.0, give_up - time.monotonic()))  # noqa: SLF001

@@ -17,6 +17,7 @@ import pytest
 from iotedge_lab.car.rows import CarRow
 from iotedge_lab.errors import DataError, UsageError
 from iotedge_lab.show import live
+from iotedge_lab.show.pane import Image
 from iotedge_lab.show.panel import HEIGHT, KEPT, WIDTH, Shown, gear, panel, read
 
 if TYPE_CHECKING:
@@ -145,8 +146,8 @@ def test_the_view_shows_what_arrives_and_says_nothing(
     assert view.panel() == panel([Shown(replace(ROW, speed=mph), ("speeding",)) for mph in (10.0, 20.0)])
     view.stop()
     assert (view.shown, view.unread, view.watching) == (2, 1, False)
-    assert view.panel()._repr_html_() == view._picture.value
-    assert view._words.value == f"2 rows from {CAR}. Stopped."
+    assert view._pane.shown == Image.of(view.panel())
+    assert view._words.text == f"2 rows from {CAR}. Stopped."
     assert capfd.readouterr() == ("", "")
 
 
@@ -155,9 +156,37 @@ def test_running_the_cell_again_stops_the_view_before(events: queue.Queue[Any]) 
     first, other = live.watch(events), live.watch(queue.Queue(), name="other")
     second = live.watch(events)
     assert (first.watching, second.watching, other.watching) == (False, True, True)
+    assert first._words.text == "Stopped: another view of this name watches now, as when a cell is run again."
     second.stop()
     other.stop()
     second.stop()
+
+
+def test_nothing_that_comes_by_the_queue_or_goes_wrong_ends_the_view(
+    events: queue.Queue[Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What is no event is counted; what fails in the thread is said in the view, and the next event is shown."""
+
+    def broken(_: Any) -> Any:
+        raise ZeroDivisionError("by nought")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(live, "panel", broken)
+        view = live.watch(events, every=0.01)
+        events.put("no event")
+        events.put(_event(ROW.to_json()))
+        assert view.wait_for(1) == 1
+        while not view.trouble:
+            with view._news:
+                view._news.wait(0.05)
+    assert "ZeroDivisionError: by nought" in view._words.text
+    assert "role='alert'" in view._words.widget.value
+    events.put(_event(ROW.to_json()))
+    assert view.wait_for(2) == 2
+    view.stop()
+    assert view._words.text == "2 rows from everybody. Stopped."
+    assert view.unread == 1
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_button_stops_the_view(events: queue.Queue[Any]) -> None:

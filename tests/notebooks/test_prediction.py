@@ -12,6 +12,7 @@ import pytest
 
 from iotedge_lab.errors import DataError
 from iotedge_lab.show import live, prediction
+from iotedge_lab.show.pane import Image
 from iotedge_lab.show.prediction import KEPT, Predicted, over_time, predictions, read
 
 BODY = {
@@ -127,8 +128,8 @@ def test_the_view_shows_predictions_alone(capfd: pytest.CaptureFixture[str]) -> 
     assert view.chart() == over_time([read(json.dumps(BODY)), read(json.dumps(BODY | {"seconds": 13.0}))])
     view.stop()
     assert (view.shown, view.unread, view.watching) == (2, 1, False)
-    assert view._picture.value == view.chart()._repr_html_()
-    assert view._words.value == "2 predictions from everybody. Stopped."
+    assert view._pane.shown == Image.of(view.chart())
+    assert view._words.text == "2 predictions from everybody. Stopped."
     assert view._repr_mimebundle_()["text/plain"] == "PredictionView(everybody)"
     assert capfd.readouterr() == ("", "")
 

@@ -11,6 +11,7 @@ import pytest
 from iotedge_lab.car.features import PLAIN
 from iotedge_lab.errors import DataError, UsageError
 from iotedge_lab.show import searching
+from iotedge_lab.show.pane import Image
 from iotedge_lab.train import automl
 from iotedge_lab.train.automl import Found, Trial
 from iotedge_lab.train.dataset import Dataset
@@ -48,9 +49,9 @@ def test_a_search_is_followed_to_its_end(capfd: pytest.CaptureFixture[str]) -> N
     assert found.seed == 3
     assert found.trials
     assert view.chart() == searching.chart(found.trials)
-    assert view._picture.value == view.chart()._repr_html_()
-    assert view._words.value.startswith("Done: ")
-    assert view._words.value.endswith(f"best {found.loss:.2f} mph")
+    assert view._pane.shown == Image.of(view.chart())
+    assert view._words.text.startswith("Done: ")
+    assert view._words.text.endswith(f"best {found.loss:.2f} mph")
     assert (view._bar.value, view._button.disabled, view.searching) == (1.0, True, False)
     assert view.result() is found
     assert capfd.readouterr() == ("", "")
@@ -87,10 +88,10 @@ def test_the_button_ends_the_search_and_the_best_is_kept(slow: _Slow) -> None:
     view = searching.start(_data(), 30.0)
     assert slow.begun.wait(60)
     assert (view.searching, view._bar.value) == (True, pytest.approx(0.5 / 30))
-    assert view._words.value == "1 trial, best 5.00 mph"
+    assert view._words.text == "1 trial, best 5.00 mph"
     view._button.click()
     assert view.result().cancelled
-    assert view._words.value == "Cancelled: 1 trial, best 5.00 mph"
+    assert view._words.text == "Cancelled: 1 trial, best 5.00 mph"
 
 
 def test_another_search_ends_the_one_before(slow: _Slow) -> None:
@@ -122,7 +123,7 @@ def test_what_the_search_raises_is_raised_by_result() -> None:
     view = searching.start(_data(1), 1.0)
     with pytest.raises(DataError, match="All rows are of one group"):
         view.result()
-    assert view._words.value.startswith("No model: All rows are of one group")
+    assert view._words.text.startswith("No model: All rows are of one group")
     assert view._bar.bar_style == "danger"
     with pytest.raises(DataError, match="no trial has ended yet"):
         view.chart()
