@@ -10,9 +10,13 @@ import argparse
 import asyncio
 import os
 import sys
+from typing import TYPE_CHECKING
 
-from iotedge_lab.errors import LabError
+from iotedge_lab.errors import HubNotRunning, LabError
 from iotedge_lab.serve.daemon import import_aiohttp, stop_events
+
+if TYPE_CHECKING:
+    from iotedge_lab.lab import Lab
 
 TOKEN_VARIABLE = "IOTEDGE_LAB_PORTAL_TOKEN"  # noqa: S105 - its name
 
@@ -41,8 +45,19 @@ async def _serve(token: str, port: int) -> None:
 
     stop, _ = stop_events(asyncio.get_running_loop(), until_eof=False)
     lab = await asyncio.to_thread(Lab.open)
-    async with Portal(lab.activate(), lambda: Lab.open().activate(), token, port):
+    async with Portal(lab.activate(), attach, token, port, any_host=True):
         await stop.wait()
+
+
+def attach() -> Lab:
+    """The lab as it runs now. A hub that somebody has stopped stays so until somebody starts it."""
+    from iotedge_lab.hub.state import StateFolder
+    from iotedge_lab.lab import SERVICE_VARIABLE, Lab, is_local
+
+    state, asked = StateFolder(), os.environ.get(SERVICE_VARIABLE)
+    if not state.locked() and (not asked or is_local(asked, state.read())):
+        raise HubNotRunning(f"no hub runs on {state.path}. Start it with 'iotedge-lab up' or Lab.open().")
+    return Lab.open().activate()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 The token comes in a header that no form and no image can send, never as a cookie, so another site's page can neither
 read nor change anything, whatever the browser knows. The calls also want `X-Lab-Portal`, for behind JupyterLab it is
 JupyterLab that adds the token, to any request of a person who is logged in. Pages may load what this server serves
-and nothing else, and run no script that stands in them: an id or a payload with HTML in it stays text.
+and nothing else, and run no script that stands in them: an id or a payload with HTML in it stays text. Other sites may
+not put them into a frame (JupyterLab, whose origin they share there, may), and a name of another site that leads to
+this machine (DNS rebinding) is not answered.
 """
 
 from __future__ import annotations
@@ -21,11 +23,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MARK: Final = "X-Lab-Portal"
 _CALLS: Final = "/api/"
+_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
     ),
+    "X-Frame-Options": "SAMEORIGIN",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -33,11 +38,18 @@ _HEADERS: Final = {
 }
 
 
-def guard(token: str) -> Middleware:
-    """A middleware that lets calls through only with the token and the mark, and gives each answer its headers."""
+def guard(token: str, *, any_host: bool = False) -> Middleware:
+    """A middleware that lets calls through only with the token and the mark, and gives each answer its headers.
+
+    `any_host`: the request's Host may be any, as behind JupyterLab; else it is a name of this machine's.
+    """
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not any_host and _host(request) not in _HOSTS:
+            return answer_error(
+                421, "Misdirected", "The portal is reached by 127.0.0.1 or localhost, and by no other name."
+            )
         if request.path.startswith(_CALLS):
             refused = _refusal(request, token)
             if refused is not None:
@@ -57,6 +69,12 @@ def guard(token: str) -> Middleware:
 def headers() -> dict[str, str]:
     """What a handler that sends its own headers has to send with them."""
     return dict(_HEADERS)
+
+
+def _host(request: web.Request) -> str:
+    """The name that the request was sent to, without its port; a port that is forwarded is another one here."""
+    host = request.headers.get("Host", "")
+    return (host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]).lower()
 
 
 def _refusal(request: web.Request, token: str) -> web.Response | None:

@@ -1,12 +1,17 @@
 """The page's calls.
 
-    GET   /api/overview
-    GET   /api/devices?search=&next=                      a page of devices
+    GET   /api/overview                                   also while the hub does not answer
+    POST  /api/hub/start                                  the local hub, again
+    GET   /api/devices?search=&show=&next=                a page of devices
+    POST  /api/devices                                    body: {"deviceId", "edge"}: registers one
+    PUT   /api/devices/{device}/status                    body: {"status": "enabled" | "disabled"}
+    DELETE /api/devices/{device}
     GET   /api/devices/{device}                           identity, twin, modules
     GET   /api/devices/{device}/modules/{module}/twin
     PATCH /api/devices/{device}[/modules/{module}]/twin   body: {"patch": {...}, "etag": "..."}
     POST  /api/devices/{device}[/modules/{module}]/method body: {"methodName", "payload", ...}
     POST  /api/devices/{device}/messages                  body: {"text", "properties"}: cloud to device
+    DELETE /api/devices/{device}/messages                 those that wait
     GET   /api/configurations
     GET   /api/edges
     POST  /api/edges/{device}/{offline|online}
@@ -68,14 +73,19 @@ class Api:
         device, module = "/api/devices/{device}", "/api/devices/{device}/modules/{module}"
         return [
             web.get("/api/overview", self._overview),
+            web.post("/api/hub/start", self._start_hub),
             web.get("/api/devices", self._devices),
+            web.post("/api/devices", self._create),
             web.get(device, self._device),
+            web.put(f"{device}/status", self._status),
+            web.delete(device, self._delete),
             web.get(f"{module}/twin", self._module_twin),
             web.patch(f"{device}/twin", self._patch),
             web.patch(f"{module}/twin", self._patch),
             web.post(f"{device}/method", self._method),
             web.post(f"{module}/method", self._method),
             web.post(f"{device}/messages", self._send),
+            web.delete(f"{device}/messages", self._purge),
             web.get("/api/configurations", self._configurations),
             web.get("/api/edges", self._edges),
             web.post("/api/edges/{device}/{to:offline|online}", self._switch),
@@ -86,8 +96,29 @@ class Api:
     async def _overview(self, _: web.Request) -> web.Response:
         return web.json_response(await asyncio.to_thread(self._source.overview))
 
+    async def _start_hub(self, _: web.Request) -> web.Response:
+        await asyncio.to_thread(self._source.start_hub)
+        return web.Response(status=204)
+
+    async def _create(self, request: web.Request) -> web.Response:
+        body = await _json(request)
+        device = body.get("deviceId")
+        if not isinstance(device, str) or not device:
+            raise UsageError('A device is an object with "deviceId" and, for an edge device, "edge": true.')
+        made = await asyncio.to_thread(self._source.create, device, edge=body.get("edge") is True)
+        return web.json_response(made, status=201)
+
+    async def _status(self, request: web.Request) -> web.Response:
+        named = request.match_info["device"], str((await _json(request)).get("status"))
+        return web.json_response(await asyncio.to_thread(self._source.set_status, *named))
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        await asyncio.to_thread(self._source.delete, request.match_info["device"])
+        return web.Response(status=204)
+
     async def _devices(self, request: web.Request) -> web.Response:
-        asked = request.query.get("search", ""), request.query.get("next") or None
+        query = request.query
+        asked = query.get("search", ""), query.get("show", ""), query.get("next") or None
         return web.json_response(await asyncio.to_thread(self._source.devices, *asked))
 
     async def _device(self, request: web.Request) -> web.Response:
@@ -115,8 +146,11 @@ class Api:
         if not isinstance(text, str) or not isinstance(properties, dict):
             raise UsageError('A message is an object with "text" and, if you like, "properties".')
         told = {str(name): str(value) for name, value in properties.items()}
-        await asyncio.to_thread(self._source.send, request.match_info["device"], text, told)
-        return web.Response(status=204)
+        waiting = await asyncio.to_thread(self._source.send, request.match_info["device"], text, told)
+        return web.json_response({"waiting": waiting})
+
+    async def _purge(self, request: web.Request) -> web.Response:
+        return web.json_response(await asyncio.to_thread(self._source.purge, request.match_info["device"]))
 
     async def _configurations(self, _: web.Request) -> web.Response:
         return web.json_response(await asyncio.to_thread(self._source.configurations))
@@ -138,7 +172,7 @@ class Api:
             | {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
         )
         await response.prepare(request)
-        deliveries = self._listening.deliveries()
+        deliveries = self._listening.deliveries(request.query.get("place", ""))
         try:
             async for delivery in deliveries:
                 await response.write(f"data: {json.dumps(delivery)}\n\n".encode())

@@ -19,7 +19,8 @@ NAME = "iotedge-lab"
 def setup() -> dict[str, Any]:
     """What jupyter-server-proxy is to start, and the tile in the launcher."""
     token = secrets.token_urlsafe(24)
-    return {
+    more = {"update_last_activity": _by_a_person} if _can_tell() else {}
+    return more | {
         "command": [sys.executable, "-m", "iotedge_lab.portal", "--port", "{port}"],
         "environment": {TOKEN_VARIABLE: token},
         "request_headers_override": {"Authorization": f"Bearer {token}"},
@@ -31,3 +32,17 @@ def setup() -> dict[str, Any]:
             "path_info": f"{NAME}/",
         },
     }
+
+
+def _by_a_person(handler: Any) -> bool:
+    """Whether a call counts as activity: an open page asks every few seconds, and must keep no idle server alive."""
+    return str(handler.request.method) != "GET"
+
+
+def _can_tell() -> bool:
+    """Whether this jupyter-server-proxy asks a function; before 4.6 it takes a bool alone."""
+    try:
+        from jupyter_server_proxy.config import ServerProcess  # type: ignore[import-untyped]
+    except ImportError:
+        return False
+    return hasattr(ServerProcess, "exclude_last_activity_patterns")

@@ -1,7 +1,11 @@
 """The messages that arrive, from the built-in endpoint to every open page.
 
 One reader for all pages (`azure.eventhub`, so a hub on Azure is read as well), which begins when the first page
-listens. A page that does not keep up misses messages and is told how many; the reader waits for none.
+listens, with the last messages that the hub has kept: what was sent a moment before a page was opened is on it too.
+A page that does not keep up misses messages and is told how many; the reader waits for none.
+
+A page's stream ends after `LIFE` seconds and the page asks again from its place: behind a proxy that does not pass on
+that a page has gone, no stream stays for good.
 """
 
 from __future__ import annotations
@@ -10,63 +14,96 @@ import asyncio
 import base64
 import contextlib
 import logging
+import secrets
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from iotedge_lab.event_text import ShownEvent, behind
+from iotedge_lab.event_text import ShownEvent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from azure.eventhub import EventData
     from azure.eventhub.aio import EventHubConsumerClient
+
+_SHOWN: Final = ("message-id", "correlation-id", "user-id", "content-type", "content-encoding")
 
 log = logging.getLogger(__name__)
 
 KEPT: Final = 200
 BODY: Final = 2_000  # characters of a body that a page is sent
-EACH: Final = 0.25  # s between two deliveries to a page
+EACH: Final = 0.25  # s at least between two deliveries to a page
 MOST: Final = 200  # messages in one delivery; of more, the latest
+BEAT: Final = 5.0  # s after which a page is told that nothing came
+LIFE: Final = 60.0  # s of a page's stream
 _ALONE: Final = 30.0  # s without a listener after which the reader ends
 _AGAIN: Final = 1.0
+_BEGIN: Final = 10.0  # s to wait for the reader's first messages
+_AWAY: Final = "The built-in endpoint cannot be reached; it is tried again every second."
 
 
 class Listening:
-    """The reader and its listeners; `connect` makes a client for the hub as it can be reached now."""
+    """The reader and its listeners; `connect` makes a client for the hub as it can be reached now.
 
-    def __init__(self, connect: Callable[[], EventHubConsumerClient]) -> None:
+    `life` and `beat`: see `LIFE` and `BEAT`.
+    """
+
+    def __init__(
+        self, connect: Callable[[], EventHubConsumerClient], *, life: float = LIFE, beat: float = BEAT
+    ) -> None:
         self._connect = connect
+        self._life = life
+        self._beat = beat
         self._latest: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self._arrived = 0
-        self._listeners = 0
+        self._run = ""  # which beginning of the reader `_arrived` counts from
+        self._listeners: set[asyncio.Event] = set()  # each set when there is something to tell
         self._reader: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._someone = asyncio.Event()  # listens
         # The SDK looks here whenever it opens a partition (again), so it is kept up to date.
         self._places: dict[str, str | int] = {}
+        self._ends: dict[str, int] = {}  # where the partitions ended when the reader began
         self.trouble = ""
 
-    async def deliveries(self) -> AsyncIterator[dict[str, Any]]:
-        """What has come since the last one, every `EACH` seconds, from now on: `events`, `skipped`, `trouble`.
+    async def deliveries(self, place: str = "") -> AsyncIterator[dict[str, Any]]:
+        """What has come, when it comes: `events`, `skipped`, `trouble`, `earlier`, `place`.
 
-        Also when nothing came (then without events), so that a page that has gone is noticed.
+        `place`: the last delivery's, to go on from there. Without one, or with one of before the reader began anew,
+        the first delivery has all that is kept (`earlier`), the oldest first. Without events every `BEAT` seconds.
         """
-        self._listeners += 1
+        told = asyncio.Event()
+        self._listeners.add(told)
         self._someone.set()
         if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._read(), name="portal-events")
         try:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ready.wait(), 10.0)
-            seen = self._arrived
+                await asyncio.wait_for(self._ready.wait(), _BEGIN)
+            run, _, number = place.partition("-")
+            ends = time.monotonic() + self._life
             while True:
-                new, seen = self._arrived - seen, self._arrived
+                told.clear()
+                known = run == self._run and number.isdecimal() and int(number) <= self._arrived
+                new = self._arrived - int(number) if known else len(self._latest)
                 shown = min(new, MOST, len(self._latest))
                 events = list(self._latest)[-shown:] if shown else []
-                yield {"events": events, "skipped": new - shown, "trouble": self.trouble}
-                await asyncio.sleep(EACH)
+                run, number = self._run, str(self._arrived)
+                yield {
+                    "events": events if known else sorted(events, key=lambda each: str(each["time"])),
+                    "skipped": new - shown if known else 0,
+                    "trouble": self.trouble,
+                    "earlier": not known,
+                    "place": f"{run}-{number}",
+                }
+                if time.monotonic() > ends:
+                    return
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(told.wait(), self._beat)
+                    await asyncio.sleep(EACH)
         finally:
-            self._listeners -= 1
+            self._listeners.discard(told)
             if not self._listeners:
                 self._someone.clear()
 
@@ -88,8 +125,8 @@ class Listening:
                     raise
                 except Exception as error:  # noqa: BLE001 - whatever it is, the page says it and it is tried again
                     self._places.clear()  # a hub that was reset counts anew
-                    self.trouble = f"messages cannot be read: {str(error)[:200]}"
-                    log.warning("%s", self.trouble)
+                    self._tell(error)
+                    log.warning("messages cannot be read: %s", error)
                 await asyncio.sleep(_AGAIN)
         finally:
             self._ready.clear()
@@ -97,12 +134,9 @@ class Listening:
 
     async def _from(self, client: EventHubConsumerClient) -> None:
         """Read until there is no listener any more; raises what the SDK raises."""
-        if not self._places:  # from now on; the SDK's own "@latest" would begin only when a link is open
-            partitions = await client.get_partition_ids()
-            ends = await asyncio.gather(*map(client.get_partition_properties, partitions))
-            self._places.update(zip(partitions, map(behind, ends), strict=True))
-        self._ready.set()
-        self.trouble = ""
+        if not self._places:
+            await self._begin(client)
+        self._tell(None)
         receiving = asyncio.create_task(
             client.receive(
                 on_event=self._event,
@@ -121,6 +155,40 @@ class Listening:
             with contextlib.suppress(asyncio.CancelledError):
                 await receiving
 
+    async def _begin(self, client: EventHubConsumerClient) -> None:
+        """Go back so far that `KEPT` messages come first, if there are so many; then the pages begin anew, too."""
+        partitions = await client.get_partition_ids()
+        found = await asyncio.gather(*map(client.get_partition_properties, partitions))
+        self._places.update(
+            (name, before(each, KEPT // len(partitions)))
+            for name, each in zip(partitions, found, strict=True)
+        )
+        self._ends = {
+            name: int(each["last_enqueued_sequence_number"])
+            for name, each in zip(partitions, found, strict=True)
+            if not each["is_empty"]
+        }
+        self._latest.clear()
+        self._arrived = 0
+        self._run = secrets.token_hex(4)
+        if self._ends:
+            self._ready.clear()
+        else:
+            self._ready.set()
+
+    def _tell(self, error: Exception | None) -> None:
+        """Have all pages know what is wrong, or that nothing is any more."""
+        text = "" if error is None else _said(error)
+        if text != self.trouble:
+            self.trouble = text
+            self._wake()
+        if text:
+            self._ready.set()  # nobody waits for what does not come
+
+    def _wake(self) -> None:
+        for told in self._listeners:
+            told.set()
+
     async def _someone_comes(self) -> bool:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._someone.wait(), _ALONE)
@@ -132,13 +200,36 @@ class Listening:
         place = self._places[context.partition_id]
         if isinstance(place, int) and (event.sequence_number or 0) <= place:
             return  # opened again at an older place
-        self._places[context.partition_id] = event.sequence_number or 0
-        self.trouble = ""
+        number = self._places[context.partition_id] = event.sequence_number or 0
+        self._tell(None)
         self._arrived += 1
-        self._latest.append({"n": self._arrived, "partition": context.partition_id, **shown(event)})
+        self._latest.append({"partition": context.partition_id, **shown(event)})
+        if not self._ready.is_set():
+            if number >= self._ends.get(context.partition_id, 0):
+                self._ends.pop(context.partition_id, None)
+            if not self._ends:
+                self._ready.set()
+        self._wake()
 
     async def _error(self, _: Any, error: Exception) -> None:
-        self.trouble = f"messages cannot be read: {str(error)[:200]}"
+        self._tell(error)
+
+
+def before(properties: Mapping[str, Any], count: int) -> str | int:
+    """The place before a partition's last `count` events, from `get_partition_properties`."""
+    if properties["is_empty"]:
+        return "-1"
+    first, last = properties["beginning_sequence_number"], properties["last_enqueued_sequence_number"]
+    place = max(int(first) - 1, int(last) - count)
+    return place if place >= 0 else "-1"
+
+
+def _said(error: Exception) -> str:
+    from azure.eventhub.exceptions import ConnectError, ConnectionLostError
+
+    if isinstance(error, ConnectError | ConnectionLostError | OSError):
+        return _AWAY
+    return f"Messages cannot be read: {str(error)[:200]}"
 
 
 def shown(event: EventData) -> dict[str, Any]:
@@ -152,7 +243,11 @@ def shown(event: EventData) -> dict[str, Any]:
         "time": seen.enqueued.isoformat(timespec="milliseconds"),
         "device": seen.device_id,
         "module": seen.module_id,
+        "sequence": seen.sequence_number,
         "source": str(seen.system.get("iothub-message-source", "")),
+        "system": {
+            name: str(seen.system[name]) for name in _SHOWN if seen.system.get(name) not in (None, "")
+        },
         "properties": {name: str(value) for name, value in seen.properties.items()},
         "body": text[:BODY],
         "bytes": len(seen.body),

@@ -29,15 +29,26 @@ LARGEST: Final = 512 * 1024  # bytes of a call's body; a twin has 32 KB, a messa
 class Portal:
     """Listens on 127.0.0.1 while it is entered. `port` 0: any that is free. Raises `PortTaken`.
 
-    The lab is `activate`d, for the SDKs find and trust the hub by this process's environment; `open_lab` finds it
-    again, activated, when it does not answer any more.
+    The lab is `activate`d, for the SDKs find and trust the hub by this process's environment; `attach` finds it
+    again, activated, when it does not answer any more, and raises `HubNotRunning` rather than start it. `any_host`:
+    see `access.guard`. `listening` in place of the one of its own.
     """
 
-    def __init__(self, lab: Lab, open_lab: Callable[[], Lab], token: str, port: int = 0) -> None:
-        self._source = Source(lab, open_lab)
-        self._listening = Listening(self._reader)
+    def __init__(
+        self,
+        lab: Lab,
+        attach: Callable[[], Lab],
+        token: str,
+        port: int = 0,
+        *,
+        any_host: bool = False,
+        listening: Listening | None = None,
+    ) -> None:
+        self._source = Source(lab, attach)
+        self._listening = listening or Listening(self._reader)
         self._token = token
         self._port = port
+        self._any_host = any_host
         self._runner: web.AppRunner | None = None
 
     @property
@@ -53,9 +64,8 @@ class Portal:
 
     async def __aenter__(self) -> Self:
         # The guard is outermost: an error, too, is said only to those who may ask.
-        app = web.Application(
-            middlewares=[access.guard(self._token), errors_as_json], client_max_size=LARGEST
-        )
+        guard = access.guard(self._token, any_host=self._any_host)
+        app = web.Application(middlewares=[guard, errors_as_json], client_max_size=LARGEST)
         app.add_routes(Api(self._source, self._listening).routes())
         app.router.add_get("/", _page)
         app.router.add_static("/static", STATIC)
@@ -79,12 +89,16 @@ class Portal:
             await self._runner.cleanup()
 
     def _reader(self) -> EventHubConsumerClient:
-        from azure.eventhub.aio import EventHubConsumerClient
+        return events_client(self._source.lab)
 
-        lab = self._source.lab
-        return EventHubConsumerClient.from_connection_string(
-            lab.events_connection_string, consumer_group="$Default", eventhub_name=lab.events_name
-        )
+
+def events_client(lab: Lab) -> EventHubConsumerClient:
+    """A client of the hub's built-in endpoint."""
+    from azure.eventhub.aio import EventHubConsumerClient
+
+    return EventHubConsumerClient.from_connection_string(
+        lab.events_connection_string, consumer_group="$Default", eventhub_name=lab.events_name
+    )
 
 
 async def _page(_: web.Request) -> web.FileResponse:

@@ -1,5 +1,8 @@
 """Who may use the portal, and what its pages may do."""
 
+import re
+from types import SimpleNamespace
+
 import aiohttp
 import pytest
 
@@ -35,6 +38,34 @@ async def test_calls_need_the_token_and_the_pages_mark(portal, headers, status, 
         assert set(body) == {"error", "message"}
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("localhost:8080", 200),  # a port that ssh forwards
+        ("[::1]:80", 200),
+        ("LOCALHOST", 200),
+        ("rebound.example", 421),
+        ("127.0.0.1.rebound.example:80", 421),
+        ("localhost.rebound.example", 421),
+        ("", 421),
+    ],
+)
+async def test_a_name_that_was_led_to_this_machine_is_not_answered(portal, lab, host, status):
+    """DNS rebinding: another site's name resolves to 127.0.0.1, so its page and ours would be of one origin."""
+    headers = {"Host": host, "Authorization": f"Bearer {TOKEN}", "X-Lab-Portal": "1"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for path in ("/", "/api/edges"):
+            async with session.get(f"http://127.0.0.1:{portal.port}{path}") as response:
+                assert response.status == status
+    async with (
+        Portal(lab, lambda: lab, TOKEN, any_host=True) as behind_jupyterlab,
+        aiohttp.ClientSession(headers={"Host": "hub.example.org"}) as session,
+        session.get(f"http://127.0.0.1:{behind_jupyterlab.port}/") as response,
+    ):
+        assert response.status == 200
+
+
 async def test_a_call_that_there_is_not_is_refused_before_it_is_404(portal):
     """Nobody learns which calls there are."""
     async with aiohttp.ClientSession(f"http://127.0.0.1:{portal.port}") as session:
@@ -53,6 +84,9 @@ async def test_pages_run_only_their_own_scripts(portal):
                 policy = response.headers["Content-Security-Policy"]
                 assert "default-src 'none'" in policy
                 assert "unsafe" not in policy
+                assert "frame-ancestors 'self'" in policy
+                assert "require-trusted-types-for 'script'" in policy
+                assert response.headers["Referrer-Policy"] == "no-referrer"
                 assert response.headers["X-Content-Type-Options"] == "nosniff"
         for outside in ("/static/../api.py", "/static/%2e%2e/api.py", "/static/"):
             assert (await session.get(outside)).status in (403, 404)
@@ -61,7 +95,7 @@ async def test_pages_run_only_their_own_scripts(portal):
 def test_the_page_never_reads_text_as_html():
     """No script of the page has a way to make markup from what a device sent."""
     scripts = list(STATIC.glob("*.js"))
-    assert len(scripts) >= 7
+    assert len(scripts) >= 12
     for script in scripts:
         text = script.read_text()
         for way in (
@@ -73,8 +107,8 @@ def test_the_page_never_reads_text_as_html():
             "new Function",
         ):
             assert way not in text, f"{script.name}: {way}"
-        assert "http://" not in text
-        assert "https://" not in text
+        addresses = set(re.findall(r"https?://[^\s\"'`]*", text))
+        assert addresses <= {"http://www.w3.org/2000/svg"}, script.name  # the name of SVG's elements
 
 
 async def test_the_link_keeps_the_token_out_of_what_is_sent(portal):
@@ -96,3 +130,12 @@ def test_jupyters_token_is_new_each_time_and_not_on_the_command_line():
     assert token not in " ".join(first["command"])
     assert first["request_headers_override"] == {"Authorization": f"Bearer {token}"}
     assert first["launcher_entry"]["icon_path"].endswith(".svg")
+
+
+def test_only_what_a_person_does_keeps_an_idle_jupyter_server_alive():
+    """An open page asks every few seconds; a server that is culled when idle (Binder's) must not live by that."""
+    counts = setup()["update_last_activity"]
+    request = SimpleNamespace(request=SimpleNamespace(method="GET"))
+    assert counts(request) is False
+    request.request.method = "PATCH"
+    assert counts(request) is True

@@ -2,12 +2,18 @@
 
 import asyncio
 import json
+import os
 import threading
 
 import pytest
 from azure.iot.device import IoTHubDeviceClient, Message, MethodResponse
 
-from iotedge_lab.portal.source import MASK, PAGE, deployed
+from iotedge_lab import Lab
+from iotedge_lab.errors import HubNotRunning
+from iotedge_lab.hub.state import STATE_VARIABLE, StateFolder
+from iotedge_lab.portal.__main__ import attach
+from iotedge_lab.portal.sending import DEPTH
+from iotedge_lab.portal.source import MASK, PAGE, Source, deployed, runtime_response
 
 
 @pytest.fixture
@@ -135,18 +141,69 @@ async def test_a_method_of_a_device_that_is_not_there_is_404(page, registered):
     registered("van")
     answer = await read(await page.post("/api/devices/van/method", json={"methodName": "status"}), 404)
     assert answer["error"] == "DeviceNotOnline"
+    for wait in (4, 301, "x"):
+        call = {"methodName": "status", "responseTimeoutInSeconds": wait}
+        assert (
+            "5 to 300" in (await read(await page.post("/api/devices/van/method", json=call), 400))["message"]
+        )
 
 
 async def test_a_message_reaches_the_device(page, device):
     pytest.importorskip("uamqp")
     body = {"text": "hello <b>", "properties": {"n": "1"}}
-    async with page.post("/api/devices/car/messages", json=body) as response:
-        assert response.status == 204, await response.text()
+    assert (await read(await page.post("/api/devices/car/messages", json=body)))["waiting"] in (0, 1)
     assert await asyncio.to_thread(device.came.wait, 60)
     (message,) = device.arrived
     assert message.data == b"hello <b>"
     assert message.custom_properties == {"n": "1"}
     await read(await page.post("/api/devices/car/messages", json={"text": 1}), 400)
+
+
+async def test_a_message_that_is_not_taken_says_why(page, lab, registered):
+    """A full queue, which can be purged, and a message that is too large: the SDK says only that it was not sent."""
+    pytest.importorskip("uamqp")
+    registered("van")
+    from azure.iot.hub import IoTHubRegistryManager
+
+    sending = IoTHubRegistryManager.from_connection_string(lab.service_connection_string)
+    try:
+        for _ in range(DEPTH):
+            await asyncio.to_thread(sending.send_c2d_message, "van", "x")
+    finally:
+        sending.amqp_svc_client.disconnect_sync()
+    full = await read(await page.post("/api/devices/van/messages", json={"text": "x"}), 403)
+    assert full["error"] == "DeviceMaximumQueueDepthExceeded"
+    assert "purge" in full["message"]
+    assert (await read(await page.delete("/api/devices/van/messages")))["totalMessagesPurged"] == DEPTH
+    assert (await read(await page.post("/api/devices/van/messages", json={"text": "x"})))["waiting"] == 1
+    large = await read(await page.post("/api/devices/van/messages", json={"text": "x" * 65_537}), 413)
+    assert "65,536" in large["message"]
+
+
+async def test_a_device_is_registered_disabled_and_deleted(page, lab, registered):
+    """With keys of its own, which the page does not see; a second one of its id is refused."""
+    registered()
+    body = {"deviceId": "edge 1".replace(" ", "-"), "edge": True}
+    made = await read(await page.post("/api/devices", json=body), 201)
+    assert made["capabilities"]["iotEdge"] is True
+    assert MASK in made["authentication"]["symmetricKey"].values()
+    assert "edge-1" in lab.device_connection_string("edge-1")
+    assert (await read(await page.post("/api/devices", json=body), 409))["error"] == "DeviceAlreadyExists"
+    await read(await page.post("/api/devices", json={"deviceId": "a b"}), 400)
+    await read(await page.post("/api/devices", json={"deviceId": ""}), 400)
+    keys = lab.rest().call("GET", "/devices/edge-1")["authentication"]["symmetricKey"]
+    changed = await read(await page.put("/api/devices/edge-1/status", json={"status": "disabled"}))
+    assert changed["status"] == "disabled"
+    assert lab.rest().call("GET", "/devices/edge-1")["authentication"]["symmetricKey"] == keys
+    await read(await page.put("/api/devices/edge-1/status", json={"status": "ill"}), 400)
+    for show, found in (("disabled", ["edge-1"]), ("edge", ["edge-1"]), ("connected", []), ("", ["edge-1"])):
+        answer = await read(await page.get("/api/devices", params={"show": show}))
+        assert [each["deviceId"] for each in answer["items"]] == found
+        assert answer["total"] == len(found)
+    await read(await page.get("/api/devices", params={"show": "ill"}), 400)
+    async with page.delete("/api/devices/edge-1") as response:
+        assert response.status == 204
+    await read(await page.delete("/api/devices/edge-1"), 404)
 
 
 async def test_what_arrives_is_delivered_to_the_page(page, device):
@@ -155,7 +212,8 @@ async def test_what_arrives_is_delivered_to_the_page(page, device):
     sent.custom_properties["level"] = "<script>"
     async with page.get("/api/events") as response:
         assert response.content_type == "text/event-stream"
-        await response.content.readline()  # the reader is there
+        first = json.loads((await response.content.readline())[6:])  # the reader is there
+        assert first["trouble"] == ""
         await asyncio.to_thread(device.send_message, "first")
         await asyncio.to_thread(device.send_message, sent)
         events = []
@@ -166,6 +224,14 @@ async def test_what_arrives_is_delivered_to_the_page(page, device):
                     events += json.loads(line[6:])["events"]
     first, second = events
     assert (first["device"], first["body"], first["bytes"]) == ("car", "first", 5)
+    # A page that is opened now has them too, and one that was there goes on where it was.
+    async with page.get("/api/events") as response:
+        earlier = json.loads((await response.content.readline())[6:])
+    assert earlier["earlier"] is True
+    assert [each["body"] for each in earlier["events"]][-2:] == ["first", "/wA="]
+    async with page.get("/api/events", params={"place": earlier["place"]}) as response:
+        onward = json.loads((await response.content.readline())[6:])
+    assert (onward["events"], onward["earlier"], onward["skipped"]) == ([], False, 0)
     assert (second["body"], second["encoding"], second["properties"]) == (
         "/wA=",
         "base64",
@@ -176,6 +242,7 @@ async def test_what_arrives_is_delivered_to_the_page(page, device):
 async def test_the_overview_has_the_hubs_numbers(page, registered, lab):
     registered("car", "van")
     answer = await read(await page.get("/api/overview"))
+    assert answer["trouble"] == ""
     assert (answer["hostname"], answer["local"], answer["hub"]["devices"]) == (lab.hostname, True, 2)
     assert answer["edges"] == []
     assert (await read(await page.post("/api/edges/car/offline"), 400))["message"]
@@ -209,6 +276,7 @@ async def test_an_edge_device_is_shown_and_cut_off(page, lab, registered):
             assert response.status == 200
         await asyncio.to_thread(edge.wait_until_connected)
         found = await read(await page.get("/api/devices/edge"))
+        assert (found["runtime"]["code"], found["runtime"]["current"]) == (200, True)
         assert {row["name"]: row["specified"] for row in found["deployed"]} == {
             "$edgeAgent": True,
             "$edgeHub": True,
@@ -242,12 +310,45 @@ def test_a_module_that_is_only_reported_stays_in_the_table():
     assert deployed({}) == []
 
 
-async def test_a_hub_that_is_gone_is_said_and_one_that_is_back_is_found(page, lab, registered):
+def test_the_runtime_response_is_the_last_deployments():
+    said = {"lastDesiredStatus": {"code": 400, "description": "no such image"}, "lastDesiredVersion": 3}
+    found = runtime_response({"desired": {"$version": 4}, "reported": said})
+    assert found == {"code": 400, "description": "no such image", "current": False}
+    assert runtime_response({"desired": {"$version": 3}, "reported": said})["current"] is True
+    assert runtime_response({})["code"] is None
+
+
+async def test_a_hub_that_is_gone_is_said_and_started_again(page, lab, registered, portal):
+    """It is not started behind a person's back. What was set in the environment for the SDKs stays set."""
     registered("car")
-    lab.crash()
+    trusted = os.environ["SSL_CERT_FILE"]
+    lab.stop()
     try:
-        answer = await read(await page.get("/api/overview"), 503)
-        assert "iotedge-lab up" in answer["message"]
+        answer = await read(await page.get("/api/overview"))
+        assert (answer["hub"], answer["local"], answer["edges"]) == (None, True, [])
+        assert "iotedge-lab up" in answer["trouble"]
+        assert (await read(await page.get("/api/devices"), 503))["error"] == "HubNotRunning"
+        assert not StateFolder(lab.state_dir).locked()
+        async with page.post("/api/hub/start") as response:
+            assert response.status == 204, await response.text()
     finally:
         lab.start()
     assert (await read(await page.get("/api/overview")))["hub"]["devices"] == 1
+    assert os.environ["SSL_CERT_FILE"] == trusted
+
+
+async def test_the_portal_finds_a_hub_that_was_started_elsewhere(lab, registered, monkeypatch):
+    """As JupyterLab's portal does after `iotedge-lab down` and `up`; in between it starts none by itself."""
+    registered("car")
+    monkeypatch.setenv(STATE_VARIABLE, str(lab.state_dir))
+    before = Lab.open(lab.state_dir)
+    source = Source(before, attach)
+    lab.stop()
+    try:
+        with pytest.raises(HubNotRunning, match="iotedge-lab up"):
+            source.devices("")
+        assert not StateFolder(lab.state_dir).locked()
+    finally:
+        lab.start()
+    assert [each["deviceId"] for each in source.devices("")["items"]] == ["car"]
+    assert os.environ["SSL_CERT_FILE"] == str(lab.ca_file)

@@ -1,62 +1,73 @@
-// The calls to the portal. The token came behind the link's # and stays in this tab.
+// The calls to the portal. The token came behind the link's # and stays in this tab; a second tab asks the first.
 const KEY = "iotedge-lab-token";
 const given = new URLSearchParams(location.hash.slice(1)).get("token");
 if (given) {
   sessionStorage.setItem(KEY, given);
-  history.replaceState(null, "", location.pathname + location.search + "#/");
+  history.replaceState(null, "", `${location.pathname}${location.search}#/`);
 }
 
-function headers() {
+// Only pages of this origin hear each other here.
+const tabs = new BroadcastChannel("iotedge-lab-portal");
+tabs.addEventListener("message", ({ data }) => {
+  const token = sessionStorage.getItem(KEY);
+  if (data === "who has the token?" && token) tabs.postMessage({ token });
+});
+
+export function tokenOfAnotherTab() {
+  return new Promise((resolve) => {
+    const heard = ({ data }) => { if (typeof data?.token === "string") done(data.token); };
+    const waiting = setTimeout(() => done(null), 400);
+    function done(token) {
+      clearTimeout(waiting);
+      tabs.removeEventListener("message", heard);
+      if (token) sessionStorage.setItem(KEY, token);
+      resolve(token);
+    }
+    tabs.addEventListener("message", heard);
+    tabs.postMessage("who has the token?");
+  });
+}
+
+// A person may paste the whole link or the token alone.
+export function useToken(text) {
+  sessionStorage.setItem(KEY, text.trim().replace(/^.*#token=/, ""));
+}
+
+export function headers() {
   const token = sessionStorage.getItem(KEY);
   return { "X-Lab-Portal": "1", ...(token ? { Authorization: `Bearer ${token}` } : {}) };
 }
 
 export class Refused extends Error {
-  constructor(status, message) { super(message); this.status = status; }
+  constructor(status, name, message) { super(message); this.status = status; this.name = name; }
 }
 
-async function answer(response) {
+export async function answer(response) {
   if (response.ok) {
     if (response.status === 204) return null;
     return response.headers.get("Content-Type")?.includes("json") ? response.json() : response.text();
   }
-  let said = `${response.status} ${response.statusText}`;
-  try { said = (await response.json()).message ?? said; } catch { /* no JSON: a proxy's own page */ }
-  throw new Refused(response.status, said);
+  let said = {};
+  try { said = await response.json(); } catch { /* no JSON: a proxy's own page */ }
+  throw new Refused(response.status, said.error ?? "", said.message ?? `${response.status} ${response.statusText}`);
 }
 
-export async function call(method, path, body) {
-  const response = await fetch(`api/${path}`, {
-    method,
-    headers: { ...headers(), ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
-    body: body === undefined ? undefined : JSON.stringify(body),
-  });
+export async function call(method, path, body, signal) {
+  let response;
+  try {
+    response = await fetch(`api/${path}`, {
+      method,
+      signal,
+      headers: { ...headers(), ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Refused(0, "PortalGone", "The portal does not answer: its process has ended. Start it again with 'iotedge-lab portal' and open the new link.");
+  }
   return answer(response);
 }
 
-export const get = (path) => call("GET", path);
+export const get = (path, signal) => call("GET", path, undefined, signal);
 export const device = (id, module) =>
   `devices/${encodeURIComponent(id)}${module ? `/modules/${encodeURIComponent(module)}` : ""}`;
-
-// Each delivery of the live messages, until the signal aborts; begins again when the connection breaks.
-export async function follow(onDelivery, signal) {
-  while (!signal.aborted) {
-    try {
-      const response = await fetch("api/events", { headers: headers(), signal });
-      if (!response.ok) await answer(response);
-      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-      let rest = "";
-      for (;;) {
-        const { value, done } = await reader.read();
-        if (done) break;
-        const parts = (rest + value).split("\n\n");
-        rest = parts.pop();
-        for (const part of parts) if (part.startsWith("data: ")) onDelivery(JSON.parse(part.slice(6)));
-      }
-    } catch (error) {
-      if (signal.aborted) return;
-      onDelivery({ events: [], skipped: 0, trouble: error.message });
-    }
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-  }
-}

@@ -1,126 +1,78 @@
-// Devices, a page at a time, and one device with what can be done to it.
-import { call, device as path, get } from "./calls.js";
-import { card, el, field, json, number, state, table, toast, when } from "./dom.js";
+// Devices, a page at a time.
+import { call, get } from "./calls.js";
+import { drawn, every, staleLine } from "./live.js";
+import { button, card, el, field, heading, number, state, table, toast, verdict, when, word } from "./dom.js";
+
+const SHOW = [["", "All"], ["connected", "Connected"], ["edge", "Edge"], ["disabled", "Disabled"]];
 
 export async function showDevices(main, signal) {
   const place = el("div");
+  const stale = staleLine();
+  const range = el("span", { class: "soft", role: "status" });
   const search = el("input", { type: "search", placeholder: "part of an id" });
-  const back = el("button", { type: "button", onclick: () => { pages.pop(); load(); } }, "Previous");
-  const on = el("button", { type: "button", onclick: () => { pages.push(following); load(); } }, "Next");
-  const [label, input] = field("Device", search);
-  main.append(el("h1", {}, "Devices"), card(null,
-    el("form", { class: "row", role: "search", onsubmit: (event) => { event.preventDefault(); pages = [null]; load(); } },
-      label, input, el("button", { type: "submit", class: "main" }, "Search"),
-      el("button", { type: "button", onclick: () => load() }, "Refresh")),
-    place, el("div", { class: "row" }, back, on)));
+  const show = el("select", { onchange: first }, SHOW.map(([value, text]) => el("option", { value }, text)));
+  const back = button("Previous", () => { pages.pop(); load(); });
+  const on = button("Next", () => { pages.push(following); load(); });
   let pages = [null];
   let following = null;
+  let total = 0;
+  let asking = 0;
 
-  async function load() {
-    const asked = new URLSearchParams({ search: search.value.trim(), next: pages.at(-1) ?? "" });
-    const found = await get(`devices?${asked}`);
-    if (signal.aborted) return;
+  main.append(heading("Devices", newDevice()), stale.place, card(null,
+    el("form", { class: "row tools", role: "search", onsubmit: (event) => { event.preventDefault(); first(); } },
+      field("Device", search), field("Show", show), el("button", { type: "submit", class: "main" }, "Search")),
+    place, el("div", { class: "row pages" }, range, back, on)));
+
+  function first() { pages = [null]; load(); }
+  const draw = drawn(place, (items) => table("Devices", [
+    ["Device", (each) => el("a", { href: `#/devices/${encodeURIComponent(each.deviceId)}` }, each.deviceId), "wrap"],
+    ["Kind", (each) => (each.capabilities?.iotEdge ? word("edge", "chip") : "")],
+    ["Connection", (each) => state(each.connectionState)],
+    ["Status", (each) => state(each.status)],
+    ["Last activity", (each) => when(each.lastActivityTime)],
+    ["C2D waiting", (each) => (each.cloudToDeviceMessageCount ? number(each.cloudToDeviceMessageCount) : word("0", "soft")), "number"],
+    ["Tags", (each) => (each.tags && Object.keys(each.tags).length ? el("code", { class: "clip", title: JSON.stringify(each.tags) }, JSON.stringify(each.tags)) : ""), "tags"],
+  ], items, search.value || show.value ? "No device is like that." : "There is no device yet: make one here, or with 'iotedge-lab device create car1'."));
+
+  async function fill() {
+    const turn = (asking += 1);
+    const asked = new URLSearchParams({ search: search.value.trim(), show: show.value, next: pages.at(-1) ?? "" });
+    const found = await get(`devices?${asked}`, signal);
+    if (signal.aborted || turn !== asking) return; // another question was asked meanwhile
     following = found.next;
+    total = found.total ?? total;
+    const before = (pages.length - 1) * 50;
+    const text = found.items.length ? `${number(before + 1)}–${number(before + found.items.length)} of ${number(total)}` : "";
+    if (range.textContent !== text) range.textContent = text;
     back.disabled = pages.length < 2;
     on.disabled = !following;
-    place.replaceChildren(table("Devices", [
-      ["Device", (each) => el("a", { href: `#/devices/${encodeURIComponent(each.deviceId)}` }, each.deviceId), "wrap"],
-      ["Kind", (each) => (each.capabilities?.iotEdge ? "edge" : "")],
-      ["Connection", (each) => state(each.connectionState)],
-      ["Status", (each) => state(each.status)],
-      ["Last activity", (each) => when(each.lastActivityTime)],
-      ["C2D waiting", (each) => number(each.cloudToDeviceMessageCount), "number"],
-      ["Tags", (each) => (each.tags && Object.keys(each.tags).length ? el("code", {}, JSON.stringify(each.tags)) : ""), "wrap"],
-    ], found.items, search.value ? "No device has that in its id." : "There is no device yet. 'iotedge-lab device create car1' makes one."));
+    draw(found.items);
   }
-  await load();
-}
-
-export async function showDevice(main, id, signal) {
-  const found = await get(path(id));
-  if (signal.aborted) return;
-  const { identity } = found;
-  main.append(
-    el("p", {}, el("a", { href: "#/devices" }, "All devices")),
-    el("h1", { class: "wrap" }, id),
-    card("Identity", el("p", {}, state(identity.status), ", ", state(identity.connectionState), `, ${identity.authentication?.type} authentication, last activity ${when(identity.lastActivityTime)}`),
-      el("details", {}, el("summary", {}, "All of it"), json(identity))));
-  if (found.deployed) main.append(card("Modules as deployed and as reported", table("Deployed modules", [
-    ["Name", (row) => row.name], ["Type", (row) => row.type],
-    ["Specified in deployment", (row) => (row.specified ? "Yes" : "No")],
-    ["Reported by device", (row) => (row.reported ? "Yes" : "No")],
-    ["Runtime status", (row) => state(row.runtimeStatus)], ["Exit code", (row) => row.exitCode ?? ""],
-    ["Image", (row) => el("code", {}, row.image), "wrap"],
-  ], found.deployed, "Nothing was deployed to it yet.")));
-  const grid = el("div", { class: "grid" },
-    twinCard("Device twin", id, null, found.twin), methodCard(id, found.modules), messageCard(id));
-  main.append(grid);
-  for (const module of found.modules) {
-    const details = el("details", {}, el("summary", {}, `${module.moduleId} (${module.connectionState})`));
-    details.addEventListener("toggle", async () => {
-      if (!details.open || details.children.length > 1) return;
-      const twin = await get(`${path(id, module.moduleId)}/twin`);
-      details.append(twinCard("Module twin", id, module.moduleId, twin));
-    });
-    main.append(el("section", { class: "card" }, details));
+  async function load() {
+    try { await fill(); stale.note(null); } catch (error) { if (!signal.aborted) stale.note(error); }
   }
+  await every(5, signal, fill, stale.note);
 }
 
-function twinCard(title, id, module, twin) {
-  const place = el("div");
-  function draw(now) {
-    const { $metadata, $version, ...desired } = now.properties.desired ?? {};
-    const text = el("textarea", { spellcheck: "false", value: JSON.stringify({ tags: now.tags ?? {}, properties: { desired } }, null, 2) });
-    const [label, area] = field("Tags and desired properties; null takes a name away", text);
-    const { $metadata: m, $version: v, ...reported } = now.properties.reported ?? {};
-    place.replaceChildren(label, area,
-      el("div", { class: "row" }, el("button", { type: "button", class: "main", onclick: async () => {
-        const patch = parse(text.value);
-        if (patch === undefined) return;
-        draw(await call("PATCH", `${path(id, module)}/twin`, { patch, etag: now.etag }));
-        toast("The twin is changed.");
-      } }, "Save"), el("button", { type: "button", onclick: async () => draw(module ? await get(`${path(id, module)}/twin`) : (await get(path(id))).twin) }, "Reload"),
-      el("span", { class: "soft" }, `version ${now.version}`)),
-      el("h3", {}, `Reported properties, version ${v ?? 0}`), json(reported));
-  }
-  draw(twin);
-  return card(title, place);
+// What Azure's portal asks for a new device: an id, and whether it is an edge device.
+function newDevice() {
+  const id = el("input", { required: true, autocomplete: "off", maxlength: "128", pattern: "[A-Za-z0-9\\-.%_*?!\\(\\),:=@$']+", title: "Letters, digits and - . % _ * ? ! ( ) , : = @ $ '" });
+  const edge = el("input", { type: "checkbox", id: "new-is-edge" });
+  const said = verdict();
+  const details = el("details", { class: "drop" }, el("summary", { class: "button" }, "New device"),
+    el("form", { class: "card", onsubmit: async (event) => {
+      event.preventDefault();
+      try {
+        const made = await call("POST", "devices", { deviceId: id.value, edge: edge.checked });
+        toast(`${made.deviceId} is registered.`);
+        location.hash = `#/devices/${encodeURIComponent(made.deviceId)}`;
+      } catch (error) { said.bad(error.message); }
+    } }, field("Device id", id), el("p", { class: "row" }, edge, el("label", { for: edge.id }, "IoT Edge device")),
+    said.place, el("div", { class: "row" }, el("button", { type: "submit", class: "main" }, "Register"))));
+  details.addEventListener("toggle", () => { if (details.open) id.focus(); });
+  details.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && details.open) { details.open = false; details.firstElementChild.focus(); }
+  });
+  return details;
 }
 
-function methodCard(id, modules) {
-  const target = el("select", {}, el("option", { value: "" }, "the device itself"),
-    modules.map((each) => el("option", { value: each.moduleId }, each.moduleId)));
-  const name = el("input", { required: true, value: "", autocomplete: "off" });
-  const payload = el("textarea", { class: "short", spellcheck: "false", value: "null" });
-  const said = el("div", { role: "status" });
-  return card("Direct method", el("form", { onsubmit: async (event) => {
-    event.preventDefault();
-    const value = parse(payload.value);
-    if (value === undefined) return;
-    said.replaceChildren(el("p", { class: "soft" }, "Waiting for the answer ..."));
-    try {
-      const answer = await call("POST", `${path(id, target.value || null)}/method`, { methodName: name.value, payload: value });
-      said.replaceChildren(json(answer));
-    } catch (error) {
-      said.replaceChildren(el("p", { class: "bad" }, error.message));
-    }
-  } }, ...field("Call", target), ...field("Method", name), ...field("Payload, as JSON", payload),
-  el("div", { class: "row" }, el("button", { type: "submit", class: "main" }, "Call the method")), said));
-}
-
-function messageCard(id) {
-  const text = el("textarea", { class: "short", spellcheck: "false", value: "" });
-  const properties = el("textarea", { class: "short", spellcheck: "false", value: "{}" });
-  return card("Cloud-to-device message", el("form", { onsubmit: async (event) => {
-    event.preventDefault();
-    const value = parse(properties.value);
-    if (value === undefined) return;
-    await call("POST", `${path(id)}/messages`, { text: text.value, properties: value });
-    toast(`Sent to ${id}.`);
-  } }, ...field("Text", text), ...field("Properties, as JSON", properties),
-  el("div", { class: "row" }, el("button", { type: "submit", class: "main" }, "Send"))));
-}
-
-function parse(text) {
-  try { return JSON.parse(text); } catch (error) { toast(`That is no JSON: ${error.message}`); return undefined; }
-}
