@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from typing import Any, ClassVar, Final, Generic, Literal, Protocol, Self, TypeVar
 
@@ -84,7 +85,7 @@ class PicturePane(Pane[Image]):
 
         super().__init__()
         self._first = ipywidgets.HTML(_words(first))
-        self._image = ipywidgets.Image(format="svg+xml")
+        self._image = _titled_image()(format="svg+xml")
         self._image.layout.display = "none"
         self._image.layout.align_self = "flex-start"  # else the box makes it as wide as itself
         self.widget = ipywidgets.VBox([self._first, self._image])
@@ -105,6 +106,18 @@ class PicturePane(Pane[Image]):
         said = _words(words)
         if self.shown is None and self._first.value != said:
             self._first.value = said
+
+
+@cache
+def _titled_image() -> Any:
+    """An image that can have a title: the page gives one only to widgets whose description is there and empty."""
+    import ipywidgets
+    import traitlets
+
+    class TitledImage(ipywidgets.Image):  # type: ignore[misc] # it has no types
+        description = traitlets.Unicode("").tag(sync=True)
+
+    return TitledImage
 
 
 class TablePane(Pane[str]):
