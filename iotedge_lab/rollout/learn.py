@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from iotedge_lab.rollout.drift import Reference
+from iotedge_lab.errors import DataError, UsageError
+from iotedge_lab.rollout.drift import BLOCK, Reference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 BUDGET: Final = 5.0
 """Seconds of search: that a longer one finds a little more was the lesson of the notebook before."""
+REMNANT: Final = 3 * BLOCK
+"""Seconds, below which a drive is a remnant: too short to be held out, as a reference takes three blocks."""
 HELD: Final = "drives held out"
 ORDINARY: Final[dict[str, Any]] = {
     "n_estimators": 200,
@@ -68,14 +71,17 @@ def learn(frame: pd.DataFrame, *, budget: float = BUDGET, seed: int = 0) -> Lear
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TrainWarning)  # they stay in `notes`; nobody watches a loop's stderr
-        data = dataset.build(frame)
+        data = _without_remnants(dataset.build(frame))
         fold = splits.folds(data, "group", seed)[0]
         known, unseen = data.take(fold.train), data.take(fold.test)
         searched = automl.search(known, budget, seed=seed)
     found = _better(searched, known, seed)
     predicted = found.predict(unseen.features)
     score = evaluate.score(unseen.target, predicted)
-    reference = Reference.measure(unseen.drives, unseen.seconds, predicted - unseen.target)
+    try:
+        reference = Reference.measure(unseen.drives, unseen.seconds, predicted - unseen.target)
+    except UsageError as error:
+        raise DataError(str(error)) from error
     intervals = evaluate.Intervals.of(unseen.target, predicted)
     with tempfile.TemporaryDirectory(prefix="iotedge-lab-") as folder:
         path = Path(folder) / "model.onnx"
@@ -83,6 +89,19 @@ def learn(frame: pd.DataFrame, *, budget: float = BUDGET, seed: int = 0) -> Lear
         content = path.read_bytes()
     notes = (*data.notes, *searched.notes)
     return Learned(content, score, reference, len(known), found.estimator, found is searched, notes)
+
+
+def _without_remnants(data: Dataset) -> Dataset:
+    """The drives that are long enough to be held out, where two are; what is left then are not rows to learn from.
+
+    An alarm looks back to before it: the rows since then begin with the last seconds of the car that was replaced.
+    """
+    import numpy as np
+
+    whole = [
+        drive for drive in np.unique(data.drives) if np.ptp(data.seconds[data.drives == drive]) >= REMNANT
+    ]
+    return data.take(np.isin(data.drives, whole)) if len(whole) > 1 else data
 
 
 def _better(searched: Found, data: Dataset, seed: int) -> Found:

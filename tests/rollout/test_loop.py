@@ -264,3 +264,18 @@ def test_too_few_rows_to_learn_from():
     """Told of as the data set tells it."""
     with pytest.raises(DataError):
         learn(frame(drives(OTHER, [8500], 10.0))[:20], budget=0.5)
+
+
+def test_remnants_of_the_car_before_are_left_out():
+    """An alarm looks back to before it: seconds of the other car are neither learned from nor held out to judge by."""
+    whole = drives(OTHER, range(8500, 8503))
+    remnants = drives(RECORDED, range(8100, 8104), 25.0)
+    found = learn(frame({**remnants, **whole}), budget=0.3)
+    assert found.reference.drives == 1
+    assert found.rows == learn(frame(whole), budget=0.3).rows
+
+
+def test_too_few_rows_to_judge_by():
+    """Not an error that ends the loop, but rows to wait for."""
+    with pytest.raises(DataError, match="3 at least"):
+        learn(frame(drives(OTHER, range(8500, 8503), 38.0)), budget=0.3)
