@@ -42,7 +42,7 @@ NEEDED = pytest.mark.skipif(
 )
 
 
-def lab_command(port: int) -> list[str]:
+def lab_command(port: int, prefix: str = "") -> list[str]:
     """What `make lab` runs, with a port of the test's and without opening a window."""
     return [
         sys.executable,
@@ -53,6 +53,7 @@ def lab_command(port: int) -> list[str]:
         "--ip=127.0.0.1",
         f"--port={port}",
         "--ServerApp.port_retries=0",
+        f"--ServerApp.base_url={prefix}/",
         f"--IdentityProvider.token={TOKEN}",
         "--LabApp.expose_app_in_browser=True",  # window.jupyterapp, by which the test asks for Run All
     ]
@@ -80,10 +81,11 @@ def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path
 
 @dataclass(frozen=True, slots=True)
 class JupyterServer:
-    """A JupyterLab that runs: its address, and the folder with its copies of the notebooks."""
+    """A JupyterLab that runs: its address, the folder with its copies of the notebooks, and its lab's state."""
 
     url: str
     notebooks: Path
+    state: Path
 
     def call(self, method: str, path: str) -> Any:
         """Call Jupyter's REST API: what it answers, None without a body. An error is urllib's."""
@@ -100,7 +102,13 @@ class JupyterServer:
 
 
 @pytest.fixture(scope="module")
-def jupyter_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
+def prefix() -> str:
+    """What JupyterLab's addresses begin with; a file of tests may have its own, such as "/user/x-1"."""
+    return ""
+
+
+@pytest.fixture(scope="module")
+def jupyter_server(tmp_path_factory: pytest.TempPathFactory, prefix: str) -> Iterator[JupyterServer]:
     """A JupyterLab on a copy of the notebooks: autosave must not touch the committed ones.
 
     One for all tests of a file, since its start takes seconds; so is the lab that its kernels share, as an attendee's
@@ -113,7 +121,7 @@ def jupyter_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter
     )
     shutil.copytree(ROOT / "data", root / "data")
     port = _free_port()
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port}{prefix}"
     log = folder / "jupyterlab.log"
     with isolated_lab(folder) as environment, log.open("wb") as sink:
         environment |= {
@@ -122,11 +130,14 @@ def jupyter_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter
         }
         # An attendee's kernel does not turn warnings into errors, and neither does this one.
         environment.pop("PYTHONWARNINGS")
-        start_lab_apart(Path(environment["IOTEDGE_LAB_STATE"]))
-        process = subprocess.Popen(lab_command(port), cwd=root, env=environment, stdout=sink, stderr=sink)
+        state = Path(environment["IOTEDGE_LAB_STATE"])
+        start_lab_apart(state)
+        process = subprocess.Popen(
+            lab_command(port, prefix), cwd=root, env=environment, stdout=sink, stderr=sink
+        )
         try:
             _wait_until_it_answers(url, process, log)
-            yield JupyterServer(url, root / "notebooks")
+            yield JupyterServer(url, root / "notebooks", state)
         finally:
             process.send_signal(signal.SIGTERM)  # SIGINT would ask a question
             process.wait(30)

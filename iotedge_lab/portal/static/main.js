@@ -20,12 +20,15 @@ const VIEWS = [
 ];
 const main = document.getElementById("main");
 let leaving = new AbortController();
+let listening = false;
+let closed = false; // the token is missing, or the portal was started again and has another one
 
 function decoded(part) {
   try { return decodeURIComponent(part); } catch { return part; }
 }
 
 function paint({ focus = true } = {}) {
+  if (closed) return;
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
@@ -43,7 +46,7 @@ function paint({ focus = true } = {}) {
 }
 
 function failed(place, error, id) {
-  if (error instanceof Refused && error.status === 401) return showDoor(place, error);
+  if (error instanceof Refused && error.status === 401) return showDoor(error.message);
   const gone = error.status === 404 && id;
   place.replaceChildren(card(gone ? `There is no device ${id}` : "That did not work",
     el("p", { role: "alert" }, gone ? "It has been deleted, or its id is spelt differently." : error.message),
@@ -51,17 +54,21 @@ function failed(place, error, id) {
 }
 
 // Without the token: what to do, and a field for it.
-function showDoor(place, error) {
+function showDoor(message) {
+  if (closed) return;
+  closed = true;
+  leaving.abort();
   const input = el("input", { type: "password", autocomplete: "off", required: true, class: "wide" });
-  place.replaceChildren(el("form", { class: "card door", onsubmit: (event) => {
+  main.replaceChildren(el("form", { class: "card door", onsubmit: (event) => {
     event.preventDefault();
     useToken(input.value);
     location.reload();
-  } }, el("h1", {}, "The link's token is needed"), el("p", { role: "alert" }, error.message),
+  } }, el("h1", {}, "The link's token is needed"), el("p", { role: "alert" }, message),
   field("Or paste the link, or its token", input), el("div", { class: "row" }, el("button", { type: "submit", class: "main" }, "Open"))));
 }
 
 function hubLine({ hub, local, hostname, trouble, status }) {
+  if (status === 401 && listening) showDoor(trouble);
   const place = document.getElementById("hub");
   const devices = hub?.devices ?? hub?.totalDeviceCount;
   const said = status === 401 ? "" : hub ? `${local ? "local hub" : "Azure"} ${hostname}` : "no hub";
@@ -100,9 +107,12 @@ addEventListener("unhandledrejection", (event) => {
 document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
 followTheme();
 watchHub(hubLine);
-if (await allowed()) keepListening();
-paint({ focus: false });
-keepLooking();
+if (await allowed()) {
+  listening = true;
+  keepListening();
+  paint({ focus: false });
+  keepLooking();
+} else showDoor((await look()).trouble);
 
 // Behind JupyterLab no token is needed here; a tab that was opened from another one asks that for it.
 async function allowed() {

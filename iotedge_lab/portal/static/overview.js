@@ -34,9 +34,9 @@ function spark() {
 
 export async function showOverview(main, signal) {
   const tiles = el("dl", { class: "tiles" });
-  const rate = el("dd", {}, "0");
+  const rate = el("span", {}, "0");
   const bars = spark();
-  const rateTile = el("div", { class: "tile wide" }, el("dt", {}, "Messages a second"), el("div", { class: "rate" }, rate, bars.place));
+  const rateTile = el("div", { class: "tile wide" }, el("dt", {}, "Messages a second"), el("dd", { class: "rate" }, rate, bars.place));
   const edges = el("div", { class: "stack" });
   const all = el("div");
   main.append(heading("Overview"), tiles, el("div", { class: "grid" }, edges,
