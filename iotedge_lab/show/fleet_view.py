@@ -45,21 +45,26 @@ _PLACE: Final = frozenset({"time", "seconds", "latitude", "longitude", "driveId"
 class _Sender:
     connection: str = ""
     times: deque[float] = field(default_factory=deque)  # of the last WINDOW seconds
-    heard: float = 0.0
+    heard: float = 0.0  # when the hub took the last, by its clock
+    arrived: float = 0.0  # when that came here, by ours
     last: str = ""
     count: int = 0
 
-    def rate(self, now: float) -> float:
-        """Messages a second."""
-        return sum(now - when <= WINDOW for when in tuple(self.times)) / WINDOW
-
-    def take(self, when: float, now: float) -> None:
-        """Count a message of a moment, and forget when those came that no rate is taken of any more."""
-        self.heard = when
+    def take(self, heard: float, arrived: float) -> None:
+        """Count a message; forget those of which no rate is taken any more."""
+        self.heard, self.arrived = heard, arrived
         self.count += 1
-        self.times.append(when)
-        while now - self.times[0] > WINDOW and len(self.times) > 1:
+        self.times.append(heard)
+        while heard - self.times[0] > WINDOW:
             self.times.popleft()
+
+    def rate(self, now: float) -> float:
+        """Messages a second by the hub's clock, up to the last one: a consumer that lags changes nothing in it.
+
+        It goes down to nothing while no more come.
+        """
+        first = self.heard - WINDOW + (now - self.arrived)
+        return sum(when > first for when in tuple(self.times)) / WINDOW
 
 
 def _by_name(device: str) -> tuple[str | int, ...]:
@@ -95,7 +100,8 @@ class FleetView(PolledView[str]):
         self._asked = clock.monotonic() - self._anew
         self._order = next(iter(ORDERS))
         self._orderly = ipywidgets.Dropdown(options=list(ORDERS), value=self._order, description="Order")
-        self._orderly.layout.width = "16em"
+        self._orderly.style.description_width = "initial"
+        self._orderly.layout.width = "15em"
         self._orderly.observe(lambda change: self._orders.put(lambda: self._sort(change.new)), "value")
         self._buttons.children = (self._orderly, *self._buttons.children)
         self.heard = 0
@@ -103,7 +109,7 @@ class FleetView(PolledView[str]):
 
     def now(self) -> Grids:
         """The devices as they were last seen, as a table that stays."""
-        return self._table(self._clock.now())
+        return self._table(self._clock.monotonic())
 
     def _controls(self) -> Sequence[Any]:
         return (self._orderly, self._button)
@@ -147,7 +153,7 @@ class FleetView(PolledView[str]):
             self.unread += 1
             return
         sender = self._senders.setdefault(seen.device_id, _Sender())
-        sender.take(seen.enqueued.timestamp(), self._clock.now())
+        sender.take(seen.enqueued.timestamp(), self._clock.monotonic())
         sender.last = said(seen.body)
         self.heard += 1
 
@@ -165,7 +171,11 @@ class FleetView(PolledView[str]):
         note = f"{counted(len(senders), 'devices')}, {connected:,} connected"
         return Grids(
             f"{note}, {more:,} not shown" if more else note,
-            (Grid(head, rows, figures=frozenset(head[2:4]), marked="connection", marks=_MARKS),),
+            (
+                Grid(
+                    head, rows, figures=frozenset(head[2:4]), marked="connection", marks=_MARKS, wide=head[4]
+                ),
+            ),
         )
 
 

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-GOOD: Final = "var(--jp-success-color1, #388e3c)"
-BAD: Final = "var(--jp-error-color1, #d32f2f)"
-MIDDLE: Final = "var(--jp-warn-color1, #f57c00)"
+Mark = tuple[str, str]
+"""A sign and its colour. Signs differ in shape too; colours have a contrast of 3:1 on both of JupyterLab's themes."""
+
+GOOD: Final[Mark] = ("●", "var(--jp-success-color1, #388e3c)")
+MIDDLE: Final[Mark] = ("○", "inherit")
+BAD: Final[Mark] = ("▲", "var(--jp-error-color1, #d32f2f)")
 
 _CAPTION: Final = "caption-side:top;text-align:left;padding:0 0 2px;font-weight:600;white-space:nowrap"
+_CUT: Final = ";width:100%;max-width:0;overflow:hidden;text-overflow:ellipsis"
 _NOTE: Final = "margin:2px 0 6px;line-height:1.4"
 
 
@@ -24,8 +28,9 @@ _NOTE: Final = "margin:2px 0 6px;line-height:1.4"
 class Grid:
     """Rows under a head; cells are texts and are escaped.
 
-    figures: the heads of columns that hold figures, which stand at the right. marks: a colour for the first word of
-    a cell in the column `marked`; a dot of it stands before the words, which say the same to those who see no colours.
+    figures: the heads of columns that hold figures, which stand at the right. marks: a mark for the first word of a
+    cell in the column `marked`; it stands before the words, which say the same. wide: the column that takes the room
+    that is left, and is cut where there is none; no cell is broken into lines, so that rows stay where they are.
     """
 
     head: Sequence[str]
@@ -33,7 +38,8 @@ class Grid:
     caption: str = ""
     figures: frozenset[str] = frozenset()
     marked: str = ""
-    marks: Mapping[str, str] | None = None
+    marks: Mapping[str, Mark] | None = None
+    wide: str = ""
 
     def __repr__(self) -> str:
         every = [self.head, *self.rows]
@@ -57,18 +63,19 @@ class Grid:
             for row in self.rows
         )
         return (
-            "<div style='overflow-x:auto'><table style='margin:0 0 6px'>"
+            f"<div style='overflow-x:auto'><table style='margin:0 0 6px{';width:100%' if self.wide else ''}'>"
             f"{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         )
 
     def _cell(self, name: str, cell: str) -> str:
-        colour = (self.marks or {}).get(cell.partition(" ")[0]) if name == self.marked else None
-        dot = f"<span aria-hidden='true' style='color:{colour}'>●</span> " if colour else ""
-        return f"<td style='{self._side(name)}'>{dot}{escape(cell)}</td>"
+        mark = (self.marks or {}).get(cell.partition(" ")[0]) if name == self.marked else None
+        sign = f"<span aria-hidden='true' style='color:{mark[1]}'>{mark[0]}</span> " if mark else ""
+        style = self._side(name) + (_CUT if name == self.wide else "")
+        return f"<td style='{style}'>{sign}{escape(cell)}</td>"
 
     def _side(self, name: str) -> str:
         side = "right;font-variant-numeric:tabular-nums" if name in self.figures else "left"
-        return f"text-align:{side}"
+        return f"text-align:{side};white-space:nowrap"
 
 
 @dataclass(frozen=True, slots=True)

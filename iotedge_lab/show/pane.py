@@ -87,6 +87,7 @@ class PicturePane(Pane[Image]):
         self._first = ipywidgets.HTML(_words(first))
         self._image = _titled_image()(format="svg+xml")
         self._image.layout.display = "none"
+        self._image.layout.margin = "0"
         self._image.layout.align_self = "flex-start"  # else the box makes it as wide as itself
         self.widget = ipywidgets.VBox([self._first, self._image])
 
@@ -149,7 +150,7 @@ class Words:
         import ipywidgets
 
         self.widget = ipywidgets.HTML("")
-        self.widget.layout.flex = "1 1 12em"  # what has no room beside the buttons comes below them
+        self.widget.layout.flex = "1 1 20em"  # what has no room beside the buttons comes below them
         self.text = ""
 
     def say(self, text: str, trouble: str = "") -> None:

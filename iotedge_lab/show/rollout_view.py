@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from iotedge_lab.rollout.service import Service
     from iotedge_lab.show.tables import Table
 
+_NONE: Final = "No edge has the module yet, so there is none to roll out to."
 _MARKS: Final = {
     "serving": GOOD,
     "asking": MIDDLE,
@@ -52,6 +53,8 @@ class RolloutView(PolledView[str]):
         self.versions = counts
         head, lines = edge_lines(states)
         grid = Grid(head, lines, marked="status", marks=_MARKS)
+        if not states:
+            return Grids(_NONE, ())._repr_html_()
         how = served(states) if any(each.wanted for each in states) else "Nothing has been rolled out yet."
         return Grids(f"{how} {self._shares()}".strip(), (grid,))._repr_html_()
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 THEMES = ("JupyterLab Dark", "JupyterLab Light")
 
 _TOO_LOW = """selector => {
-    const LEFT_OUT = 'style, script, :disabled, .highlight, pre code';
+    const LEFT_OUT = 'style, script, :disabled, .highlight, pre code, [aria-hidden=true]';
     const parse = colour => { const found = colour.match(/[\\d.]+/g).map(Number);
         return found.length > 3 ? found : [...found, 1] };
     const over = (top, ground) => [0, 1, 2].map(at => top[3] * top[at] + (1 - top[3]) * ground[at]).concat(1);
@@ -55,7 +55,8 @@ def show_theme(page: Page, theme: str) -> None:
 def too_low(page: Page, selector: str = ".jp-OutputArea-output") -> dict[str, str]:
     """Each text whose contrast is too low, with its ratio and colours.
 
-    Left out are disabled buttons, as WCAG does, and code, whose colours are JupyterLab's own.
+    Left out are disabled buttons and signs that say nothing of their own, as WCAG does, and code, whose colours are
+    JupyterLab's own.
     """
     seen = page.evaluate(_TOO_LOW, selector)
     assert seen["texts"], f"there is no text in {selector} to look at"

@@ -227,13 +227,12 @@ def test_a_fleet_is_shown_in_an_order_that_is_chosen(iothub: Any) -> None:
 
 
 def test_a_rate_is_of_the_last_seconds_by_the_hubs_time() -> None:
-    """A backlog that is read at once is no rate, and what is over is forgotten."""
+    """A backlog that is read at once is no rate of its own, and one who says nothing more has none after a while."""
     sender = fleet_view._Sender()
     for second in range(100):
-        sender.take(1000.0 + second, now=1100.0)
-    assert sender.rate(1099.0) == 1.0
-    assert sender.rate(1200.0) == 0.0
-    assert (sender.count, sender.heard, len(sender.times)) == (100, 1099.0, 5)
+        sender.take(1000.0 + second, arrived=7.0)
+    assert [sender.rate(7.0 + silent) for silent in (0.0, 2.5, 4.5, 5.0, 100.0)] == [1.0, 0.6, 0.2, 0.0, 0.0]
+    assert (sender.count, sender.heard, len(sender.times)) == (100, 1099.0, 6)
 
 
 @pytest.mark.parametrize(
