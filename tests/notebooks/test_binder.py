@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,30 +79,28 @@ def test_no_script_needs_root_or_the_network_of_a_workshop(name: str) -> None:
         assert not {"pip", "npm", "curl", "wget"} & {Path(word).name for word in words}
 
 
-def test_the_build_leaves_a_workspace_and_kernels_that_are_culled(tmp_path: Path) -> None:
-    """The last two steps of postBuild, run by themselves into folders of the test's."""
+def test_the_build_leaves_the_settings_of_the_lab_and_kernels_that_are_culled(tmp_path: Path) -> None:
+    """The last two steps of postBuild, run by themselves into a folder of the test's: what `iotedge-lab lab` sets too.
+
+    The extensions that they name can be imported, and make the badge's workspace and room in memory.
+    """
     text = (BINDER / "postBuild").read_text(encoding="utf-8")
-    steps = text[text.index("# 2 GB are all") :].replace(
+    steps = text[text.index("# JupyterLab as") :].replace(
         "python -c 'import sys; print(sys.prefix)'", f"echo {tmp_path}"
     )
-    environment = os.environ | {
-        "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "workspaces"),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    subprocess.run(
-        ["bash", "-ec", steps],
-        cwd=NOTEBOOKS.parent,
-        env=environment,
-        check=True,
-        timeout=60,
-        capture_output=True,
-    )
-    settings = json.loads(
-        (tmp_path / "etc/jupyter/jupyter_server_config.d/iotedge_lab_kernels.json").read_text()
-    )
-    assert settings["MappingKernelManager"]["cull_idle_timeout"] > 0
-    (workspace,) = (tmp_path / "workspaces").iterdir()
-    assert "notebook:notebooks/00_start_here.ipynb" in json.loads(workspace.read_text())["data"]
+    subprocess.run(["bash", "-ec", steps], cwd=NOTEBOOKS.parent, check=True, timeout=60, capture_output=True)
+    settings = tmp_path / "etc" / "jupyter"
+    page = json.loads((settings / "labconfig" / "page_config.json").read_text())
+    assert page["disabledExtensions"] == {"@jupyterlab/apputils-extension:announcements": True}
+    found: dict[str, Any] = {}
+    for file in (settings / "jupyter_server_config.d").iterdir():
+        found |= json.loads(file.read_text())
+    assert found["MappingKernelManager"]["cull_idle_timeout"] > 0
+    extensions = found["ServerApp"]["jpserver_extensions"]
+    assert set(extensions) == {"iotedge_lab.cli.kernels_extension", "iotedge_lab.cli.workspace_extension"}
+    for name, enabled in extensions.items():
+        assert enabled
+        assert callable(importlib.import_module(name)._load_jupyter_server_extension)
 
 
 def test_the_detector_is_fetched_and_its_lack_fails_no_build(tmp_path: Path) -> None:
