@@ -47,7 +47,8 @@ class Document:
         return self.text
 
     def _repr_html_(self) -> str:
-        return f'<pre style="{_AS_TEXT}">{html.escape(self.text)}</pre>'
+        parts = re.split(r"(?<=;)", self.text)  # a connection string is best broken between its parts
+        return f'<pre style="{_AS_TEXT}">{"<wbr>".join(map(html.escape, parts))}</pre>'
 
 
 def identity(device: Any) -> Document:

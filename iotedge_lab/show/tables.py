@@ -46,15 +46,26 @@ class Table:
         return f"{table}<p>{html.escape(self.note)}</p>"
 
 
-def columns() -> Table:
-    """The eleven columns of a drive: header, unit, meaning, and the name that a message gives it."""
+def columns(drive: DataFrame | None = None) -> Table:
+    """The eleven columns of a drive: header, unit, meaning, and the name that a message gives it.
+
+    With a drive, in the file's columns, its first row stands behind the headers, and the note counts the rows: eleven
+    columns side by side are wider than a page.
+    """
     import pandas as pd
 
     shown = pd.DataFrame(
         [(each.header, each.unit or "-", each.meaning, each.name) for each in COLUMNS],
         columns=["column", "unit", "meaning", "in a message"],
     )
-    return Table(shown, f"{len(shown)} columns.", words=True)
+    counted = f"{len(shown)} columns"
+    if drive is not None:
+        if drive.empty:
+            raise DataError("the drive has no rows, so there is no first one to show; was the file empty?")
+        first = drive.iloc[0]
+        shown.insert(1, "first row", [str(first[each.header]) for each in COLUMNS])
+        counted += f", {len(drive):,} rows"
+    return Table(shown, f"{counted}.", words=True)
 
 
 def bus(database: Database) -> Table:

@@ -360,7 +360,9 @@ class Simulator:
             return "Simulator(stopped)"
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(repr(self))}</pre>"
+        # JupyterLab breaks long lines anywhere, in the middle of a word of a command too.
+        style = "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"
+        return f'<pre style="{style}">{escape(repr(self))}</pre>'
 
 
 def check_inputs(inputs: Sequence[str]) -> tuple[str, ...]:

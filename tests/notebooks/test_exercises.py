@@ -93,6 +93,11 @@ def _sending(
     return send_order
 
 
+def _sends_urgent_ones(registry: Any, text: str, urgent: bool) -> None:
+    if urgent:
+        registry.send_c2d_message("car-1", text, {"priority": "high"})
+
+
 def _sends_plain(registry: Any, text: str, _urgent: bool) -> None:
     registry.send_c2d_message("car-1", text)
 
@@ -108,8 +113,9 @@ ECHO2_TO_ECHO = (
 ECHO2_TO_HUB = "FROM /messages/modules/EchoModule2/* INTO $upstream"
 
 
-def _module(image: Any = IMAGE) -> dict[str, Any]:
-    return {"type": "docker", "status": "running", "restartPolicy": "always", "settings": {"image": image}}
+def _module(image: Any = IMAGE, interval: Any = 3600) -> dict[str, Any]:
+    module = {"type": "docker", "status": "running", "restartPolicy": "always", "settings": {"image": image}}
+    return module | ({"env": {"ECHO_INTERVAL": {"value": interval}}} if interval else {})
 
 
 MANIFEST = {
@@ -331,6 +337,8 @@ CASES: list[tuple[Callable[..., Verdict], Any, Any, Word, str]] = [
     (SIGNAL, (DBC,), _signal(SG.replace("0.5,-40", "0.5,0")), Word.WRONG, "raw 0 stands for 0 degrees"),
     (SIGNAL, (DBC,), _signal(SG.replace("-40|87.5", "0|255")), Word.WRONG, "the range is [0|255]"),
     (SIGNAL, (DBC,), _signal(SG.replace("degC", "")), Word.WRONG, "no unit"),
+    (SIGNAL, (DBC,), _signal(SG.replace("degC", "degF")), Word.WRONG, 'its unit is "degF"'),
+    (SIGNAL, (DBC,), _signal(SG.replace(" Gateway", " Gatway")), Word.WRONG, "Gatway listens"),
     (RATE, (), _pacing(), Word.OK, "all else stays"),
     (RATE, (), lambda registry, rate: None, Word.NOT_YET, "no twin was changed"),
     (RATE, (), _pacing(value=lambda rate: ...), Word.NOT_YET, "replace the ..."),
@@ -342,6 +350,14 @@ CASES: list[tuple[Callable[..., Verdict], Any, Any, Word, str]] = [
     (RATE, (), _pacing(times=2), Word.WRONG, "changed 2 times"),
     (RATE, (), _pacing(to=("car-1", "ModuleSimulatorCar")), Word.WRONG, "car-1/ModuleSimulatorCar"),
     (RATE, (), _pacing(twin=lambda desired: desired), Word.WRONG, "the twin has no properties"),
+    (RATE, (), _pacing(twin=lambda desired: Twin(properties=desired)), Word.WRONG, "is a dictionary"),
+    (
+        RATE,
+        (),
+        lambda registry, rate: registry.update_module_twin(1),
+        Word.WRONG,
+        "TypeError: update_module_twin()",
+    ),
     (RATE, (), _pacing(twin=lambda desired: Twin(tags=desired)), Word.WRONG, "the twin has no properties"),
     (
         RATE,
@@ -383,6 +399,8 @@ CASES: list[tuple[Callable[..., Verdict], Any, Any, Word, str]] = [
     (FAST, (), _fast(""), Word.WRONG, "a standing car's row"),
     (FAST, (), _fast("WHERE $body.speed >= 30"), Word.WRONG, "exactly 30 mph"),
     (FAST, (), _fast("WHERE $body.speed > 45"), Word.WRONG, "a row of 31 mph"),
+    (FAST, (), _fast("WHERE $body.Speed > 30"), Word.WRONG, "a row's body has no 'Speed'"),
+    (FAST, (), _fast("WHERE speed > 30"), Word.WRONG, "this route (the speed stands in"),
     (FAST, (), _fast("WHERE $body.speed > 30", "/messages/*"), Word.WRONG, "another module's rows"),
     (JUDGE, (), _judging(), Word.OK, "above 50 mph"),
     (JUDGE, (), lambda reading: None, Word.NOT_YET, "gives nothing back yet"),
@@ -394,6 +412,13 @@ CASES: list[tuple[Callable[..., Verdict], Any, Any, Word, str]] = [
     (JUDGE, (), _judging(lambda mph: True), Word.WRONG, "30 mph is no speeding"),
     (JUDGE, (), _judging(lambda mph: mph >= 50), Word.WRONG, "50 mph is allowed"),
     (JUDGE, (), lambda reading: reading["mph"], Word.WRONG, "raised KeyError"),
+    (
+        JUDGE,
+        (),
+        _judging(made=lambda mph: {"alert": "speeding", "speed": str(mph)}),
+        Word.WRONG,
+        "become text",
+    ),
     (SAFE, (), _judging(safe=True), Word.OK, "7 kinds"),
     (SAFE, (), lambda reading: ..., Word.NOT_YET, "gives nothing back yet"),
     (SAFE, (), _judging(), Word.WRONG, "raised TypeError"),
@@ -408,6 +433,14 @@ CASES: list[tuple[Callable[..., Verdict], Any, Any, Word, str]] = [
     (ADD, (MANIFEST,), _adding(name="Echo2"), Word.WRONG, "named 'Echo2'"),
     (ADD, (MANIFEST,), _adding(drop="EchoModule"), Word.WRONG, "EchoModule is gone"),
     (ADD, (MANIFEST,), _adding(module=_module("other:1")), Word.WRONG, "the image is 'other:1'"),
+    (ADD, (MANIFEST,), _adding(module=_module(interval="1h")), Word.WRONG, "the ECHO_INTERVAL is '1h'"),
+    (
+        ADD,
+        (MANIFEST,),
+        _adding(module=_module(interval=None)),
+        Word.WRONG,
+        "tells the time itself every 30 s",
+    ),
     (ADD, (MANIFEST,), _adding(module={}), Word.WRONG, "would refuse this manifest"),
     (ADD, (MANIFEST,), _adding("FROM nowhere"), Word.WRONG, "would refuse this manifest"),
     (ADD, (MANIFEST,), _adding(ECHO2_TO_HUB), Word.WRONG, "no route leads from EchoModule"),
@@ -450,6 +483,8 @@ CASES: list[tuple[Callable[..., Verdict], Any, Any, Word, str]] = [
     (ROUTE, (), _route("WHERE level = 'Warnings'"), Word.WRONG, "a warning does not pass"),
     (ROUTE, (), _route(""), Word.WRONG, "without a level passes"),
     (ROUTE, (), _route("WHERE level <> ''"), Word.WRONG, "'info' passes too"),
+    (ROUTE, (), _route("WHERE level <> 'info'"), Word.WRONG, "'calm' passes too"),
+    (ROUTE, (), "FROM /messages/* INTO upstream", Word.WRONG, "(the hub is $upstream)"),
     (ROUTE, (), _route("WHERE level = 'warning'", "/messages/events"), Word.WRONG, "a module's warning"),
     (ROUTE, (), _route("WHERE level = 'warning'", "/messages/modules/*"), Word.WRONG, "the car is no module"),
     (
@@ -473,6 +508,7 @@ CASES: list[tuple[Callable[..., Verdict], Any, Any, Word, str]] = [
     (ORDER, (), lambda registry, text, urgent: None, Word.NOT_YET, "nothing was sent"),
     (ORDER, (), None, Word.NOT_YET, "write the function"),
     (ORDER, (), _sends_plain, Word.NOT_YET, "no property 'priority' yet"),
+    (ORDER, (), _sends_urgent_ones, Word.WRONG, "is not sent at all"),
     (ORDER, (), _sending(...), Word.NOT_YET, "replace the ..."),
     (ORDER, (), _sending(times=2), Word.WRONG, "sent as 2 messages"),
     (ORDER, (), _sending(to="edge-1"), Word.WRONG, "the order went to 'edge-1'"),
@@ -557,8 +593,39 @@ def test_an_error_of_the_learners_code_is_named_with_its_line() -> None:
         return int(text)
 
     line = inspect.getsourcelines(broken)[1] + 1
-    with pytest.raises(Wrong, match=rf"broken raised ValueError: .* \(line {line} of its cell\)"):
+    with pytest.raises(Wrong, match=rf"broken\('x'\) raised ValueError: .* \(line {line} of its cell\)"):
         ask(broken, "x")
+
+
+def test_what_gives_nothing_back_is_told_apart() -> None:
+    """A stub is told to be filled, a function that prints to return, and one with an answer at times the case."""
+
+    def stub(_: int) -> object:
+        return ...
+
+    def prints(number: int) -> None:
+        print(number)
+
+    def effect(number: int) -> None:
+        hash(number)
+
+    def at_times(number: int) -> int | None:
+        if number > 5:
+            return number
+        return None
+
+    for function, answer, words in (
+        (stub, NotYet, r"stub gives nothing back yet; replace the \.\.\."),
+        (
+            prints,
+            NotYet,
+            "prints gives nothing back yet: print shows a value, and hands over nothing; end it with",
+        ),
+        (effect, NotYet, "effect gives nothing back yet; end it with return"),
+        (at_times, Wrong, r"at_times\(3\) gave None, and an answer was expected"),
+    ):
+        with pytest.raises(answer, match=words):
+            ask(function, 3)
 
 
 def test_run_takes_a_function_that_gives_nothing_back() -> None:

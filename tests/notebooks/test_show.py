@@ -274,11 +274,18 @@ def test_an_arrival_in_a_line(body: bytes, module: str, words: str) -> None:
     assert f"[{arrivals.sender(event)}]" in words
 
 
-def test_the_columns_of_a_drive_and_the_messages_of_a_bus() -> None:
+def test_the_columns_of_a_drive_and_the_messages_of_a_bus(drive: pd.DataFrame) -> None:
     """Each column with its unit and meaning, each message with its identifier, pace and signals."""
     assert repr(tables.columns()).endswith("\n11 columns.")
     assert tables.columns()._repr_html_().count('<td style="text-align:left">') == 44
     assert tables.columns().shown["in a message"].tolist() == [column.name for column in COLUMNS]
+    with_values = tables.columns(drive)
+    assert repr(with_values).endswith("\n11 columns, 40 rows.")
+    assert with_values.shown["first row"].tolist() == [
+        str(drive.iloc[0][column.header]) for column in COLUMNS
+    ]
+    with pytest.raises(DataError, match="no rows"):
+        tables.columns(drive.head(0))
     shown = tables.bus(load())
     assert repr(shown).endswith("\n10 messages, 16 signals.")
     assert shown.shown.iloc[0].tolist()[:4] == ["0x0a5", "EngineData", 10, 4]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from cantools.database import load_string
@@ -20,6 +21,7 @@ EDGE: Final = "car-edge"
 MODULE: Final = "ModuleSimulatorCar"
 SIGNAL: Final = "OutsideTemperature"
 MESSAGE: Final = "Outside"
+LISTENER: Final = "Gateway"
 FAST: Final = 30
 """Miles an hour; the rows above it are fast."""
 
@@ -67,7 +69,7 @@ def check_read_after(read_after: Callable[[int], Sequence[Any]], events: Sequenc
     try:
         got = [event.sequence_number for event in answer]
     except (TypeError, AttributeError):
-        raise Wrong(f"a list of events was expected, read_after gave {type(answer).__name__}") from None
+        raise Wrong(f"a list of events was expected, read_after gave {_kind(answer)}") from None
     if got == numbers:
         raise Wrong("those are all events, from the first on; say where to start with starting_position=")
     if got == [seen, *newer]:
@@ -79,6 +81,12 @@ def check_read_after(read_after: Callable[[int], Sequence[Any]], events: Sequenc
     if got != newer:
         raise Wrong(f"after {seen} come {newer}, read_after gave {got[:8]}")
     return f"the last {len(got)} events were read after the one before them, none twice and none left out"
+
+
+def _kind(answer: object) -> str:
+    """What an answer is, in a word or two: "list of int"."""
+    kind = type(answer).__name__
+    return f"{kind} of {type(answer[0]).__name__}" if isinstance(answer, list) and answer else kind
 
 
 # -- a new signal ---------------------------------------------------------------------------------------
@@ -95,7 +103,8 @@ def check_add_signal(add_signal: Callable[[str], str], dbc: str) -> str:
     try:
         found = load_string(given, database_format="dbc")
     except Exception as error:  # cantools has errors of its own, and of its parser's
-        raise Wrong(f"cantools cannot read it: {error}. The other SG_ lines show how one looks") from error
+        form = 'SG_ NAME : START|BITS@1+ (STEP,OFFSET) [LEAST|MOST] "UNIT" LISTENER'
+        raise Wrong(f"cantools cannot read it: {error}. The form is {form}") from error
     messages = found.messages if isinstance(found, Database) else []
     message = next((each for each in messages if each.name == MESSAGE), None)
     if message is None:
@@ -121,6 +130,10 @@ def _judge_signal(message: Message) -> None:
         raise Wrong(f"the range is [{signal.minimum}|{signal.maximum}]; it is [-40|87.5]")
     if not signal.unit:
         raise Wrong('it has no unit; write "degC", so that nobody takes it for Fahrenheit')
+    if signal.unit != "degC":
+        raise Wrong(f'its unit is "{signal.unit}"; these are degrees Celsius, which this car spells "degC"')
+    if signal.receivers != [LISTENER]:
+        raise Wrong(f"{', '.join(signal.receivers)} listens; behind the unit stands {LISTENER}")
 
 
 # -- a pace by twin ---------------------------------------------------------------------------------------
@@ -185,6 +198,8 @@ def _desired_by(set_rate: Callable[[Any, float], object], rate: float) -> dict[s
     properties = getattr(twin, "properties", None)
     if properties is None:
         raise Wrong("the twin has no properties: Twin(properties=TwinProperties(desired={...}))")
+    if isinstance(properties, dict):
+        raise Wrong("properties is a dictionary; the SDK takes TwinProperties(desired={...}) there")
     if not properties.desired:
         if properties.reported:
             raise Wrong("reported properties are the module's to write; yours are desired=")
@@ -205,8 +220,8 @@ def check_fast_route(route: Any) -> str:
     try:
         parsed = parse_route(route)
     except RouteError as error:
-        hint = "" if "$body" in route else ". The speed stands in the message's body: $body.speed"
-        raise Wrong(f"an edge device would refuse this route: {error}{hint}") from error
+        hint = "" if "$body" in route else " (the speed stands in the message's body: $body.speed)"
+        raise Wrong(f"an edge device would refuse this route{hint}: {error}") from error
     if parsed.endpoint != Upstream():
         raise Wrong(f"it leads INTO {parsed.endpoint}; the hub is $upstream")
     table = RouteTable({"it": parsed})
@@ -219,6 +234,12 @@ def check_fast_route(route: Any) -> str:
             f"a row of 60 mph does not pass; the condition is $body.speed > {FAST}, its source {MODULE}"
         )
     if _passes(table, 0):
+        names = re.findall(r"\$body\.(\w+)", route)
+        if names and "speed" not in names:
+            raise Wrong(
+                f"a row's body has no {names[0]!r}, and a condition on what is not there stops nothing; "
+                "the name is speed, in small letters"
+            )
         raise Wrong("a standing car's row passes too; add the condition, between source and INTO")
     if _passes(table, FAST):
         raise Wrong(f"a row of exactly {FAST} mph passes too; faster than {FAST} is >")

@@ -45,6 +45,11 @@ def check_add_module(add_module: Callable[[Json], Json], manifest: Json) -> str:
         raise Wrong(f"{FIRST} is gone; the second module is to stand beside it")
     if read.modules[SECOND].image != read.modules[FIRST].image:
         raise Wrong(f"the image is {read.modules[SECOND].image!r}; the second module runs the first one's")
+    interval = read.modules[SECOND].environment.get("ECHO_INTERVAL")
+    if interval is None:
+        raise Wrong(f"{SECOND} has no ECHO_INTERVAL, so it tells the time itself every 30 s; an hour is 3600")
+    if interval != "3600":
+        raise Wrong(f"the ECHO_INTERVAL is {interval!r}; it counts seconds, and an hour is 3600")
     _judge_echo_routes(read.hub.table())
     return f"{SECOND} gets what {FIRST} sends, and the hub gets what both send"
 
@@ -107,7 +112,8 @@ def check_route(route: Any) -> str:
     try:
         parsed = parse_route(route)
     except RouteError as error:
-        raise Wrong(f"an edge device would refuse this route: {error}") from error
+        hint = "" if "$upstream" in route else " (the hub is $upstream)"
+        raise Wrong(f"an edge device would refuse this route{hint}: {error}") from error
     if parsed.endpoint != Upstream():
         raise Wrong(f"it leads INTO {parsed.endpoint}; the hub is $upstream")
     table = RouteTable({"it": parsed})
@@ -121,8 +127,9 @@ def check_route(route: Any) -> str:
         raise Wrong("the car is no module, so this source leaves it out; /messages/* takes everybody's")
     if _takes(table, None):
         raise Wrong("a message without a level passes too; add the condition, between source and INTO")
-    if _takes(table, None, level="info"):
-        raise Wrong("a message whose level is 'info' passes too; compare with = 'warning'")
+    for other in ("info", "calm"):
+        if _takes(table, None, level=other):
+            raise Wrong(f"a message whose level is {other!r} passes too; compare with = 'warning'")
     if not _takes(table, FIRST, level="warning"):
         raise Wrong("a module's warning does not pass; /messages/* takes everybody's")
     return "warnings pass, whoever sends them, and nothing else does"
@@ -187,6 +194,8 @@ def check_sail(sail: Callable[[Any, Callable[[str], None], Sequence[str]], int])
         )
     if not ship.is_online:
         raise Wrong("the edge is still offline; let it back with edge.online()")
+    if hasattr(waited, "waiting"):
+        raise Wrong("sail gave the whole status; the number in it is edge.status().waiting")
     if waited != len(texts):
         raise Wrong(
             f"sail gave {waited!r}; {len(texts)} messages waited: ask edge.status().waiting before edge.online()"

@@ -51,6 +51,8 @@ def _judge_readings(judge: Callable[[Any], dict[str, Any] | None]) -> None:
         raise NotYet("replace the ... in it and run both cells again")
     if answer.get("alert") != "speeding":
         raise Wrong(f'the alert is {answer.get("alert")!r}; write "alert": "speeding"')
+    if answer.get("speed") == "60":
+        raise Wrong(f"for 60 mph {name} gave {answer!r}: the speed has become text; leave it a number")
     if answer != {"alert": "speeding", "speed": 60}:
         raise Wrong(f"for 60 mph {name} gave {answer!r}; take the speed from the reading, and nothing more")
     other = run(judge, {"speed": 80.5})

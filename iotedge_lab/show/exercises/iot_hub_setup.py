@@ -134,6 +134,8 @@ def _order(send_order: Callable[[Any, str, bool], object], text: str, urgent: bo
     """The properties of the one order that was sent."""
     recorder = _Recorder()
     run(send_order, recorder, text, urgent)
+    if not recorder.sent and not urgent:  # the urgent one, which is asked for first, was sent
+        raise Wrong("an order that is not urgent is not sent at all; only its property is left out")
     if not recorder.sent:
         raise NotYet(
             "nothing was sent; call registry.send_c2d_message, with the registry that is handed over"

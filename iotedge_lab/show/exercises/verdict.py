@@ -9,16 +9,21 @@
             raise Wrong(f"double(21) gave {answer!r}, 42 was expected")
         return "doubled"
 
-`ask` calls the learner's function and speaks for it: an answer of None or `...` is "not yet", an exception of
-the learner's code is named with its line, so that nobody has to read a traceback through our code.
+`ask` calls the learner's function and speaks for it: an answer of None or `...` is "not yet" as long as the function
+is a stub or returns nothing, an exception of the learner's code is named with its line, so that nobody has to read a
+traceback through our code.
 """
 
 from __future__ import annotations
 
+import ast
 import functools
 import html
+import inspect
 import linecache
+import re
 import sys
+import textwrap
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, ParamSpec
@@ -34,6 +39,13 @@ P = ParamSpec("P")
 
 SOLUTION: Final = "# One solution"
 """How the cell of a folded solution begins"""
+
+
+_LONGEST_CALL: Final = 80
+"""Characters of a call that a verdict still spells out."""
+
+_OUR_OWN = re.compile(r"\b_[A-Z]\w*\.(?=\w+\(\))")
+"""What Python says before the name of a method of a check's stand-in for an SDK's object."""
 
 
 class Word(Enum):
@@ -113,12 +125,39 @@ def _note(judge: Callable[..., str], asker: FrameType) -> None:
 
 
 def ask(function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call the learner's function. Raises `NotYet` for None or `...`, `Wrong` for an exception of its own."""
+    """Call the learner's function. Raises `NotYet` where it gives nothing back yet, `Wrong` where it might have.
+
+    None or `...` is not yet an answer of a stub, or of a function without a `return`; of one that returns something
+    in other cases it is a wrong one. An exception of the function's own is `Wrong`, too.
+    """
     answer = run(function, *args, **kwargs)
     if answer is ... or answer is None:
-        name = getattr(function, "__name__", "your function")
-        raise NotYet(f"{name} gives nothing back yet; replace the ... in it and run both cells again")
+        raise _nothing(function, answer, args)
     return answer
+
+
+def _nothing(function: Any, answer: Any, args: tuple[Any, ...]) -> NotYet | Wrong:
+    """What to say of a function that has given nothing back, by what is written in it."""
+    name = getattr(function, "__name__", "your function")
+    try:
+        written = list(ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function)))))
+    except (OSError, TypeError, SyntaxError):  # no file, no function, a lambda in the middle of a line
+        written = []
+    if answer is ... or not written or any(getattr(node, "value", None) is ... for node in written):
+        return NotYet(f"{name} gives nothing back yet; replace the ... in it and run both cells again")
+    returned = [node.value for node in written if isinstance(node, ast.Return) and node.value is not None]
+    if all(isinstance(value, ast.Constant) and value.value is None for value in returned):
+        prints = any(isinstance(node, ast.Name) and node.id == "print" for node in written)
+        why = ": print shows a value, and hands over nothing" if prints else ""
+        return NotYet(f"{name} gives nothing back yet{why}; end it with return and the answer")
+    return Wrong(f"{_call(function, args)} gave {answer!r}, and an answer was expected")
+
+
+def _call(function: Any, args: tuple[Any, ...]) -> str:
+    """The call in short: with its arguments where they are few, since they say which case it was."""
+    name = getattr(function, "__name__", "your function")
+    call = f"{name}({', '.join(map(repr, args))})"
+    return call if len(call) <= _LONGEST_CALL and "<" not in call.removeprefix("<lambda>") else name
 
 
 def run(function: Any, *args: Any, **kwargs: Any) -> Any:
@@ -130,9 +169,11 @@ def run(function: Any, *args: Any, **kwargs: Any) -> Any:
     try:
         return function(*args, **kwargs)
     except Exception as error:
-        name = getattr(function, "__name__", "your function")
+        said = _OUR_OWN.sub("", str(error))
+        if isinstance(error, TypeError) and " for ^:" in said:
+            said += "; a power is ** in Python"
         line = _line_of(error, function)
-        raise Wrong(f"{name} raised {type(error).__name__}: {error}{line}") from error
+        raise Wrong(f"{_call(function, args)} raised {type(error).__name__}: {said}{line}") from error
 
 
 def _a(value: object) -> str:

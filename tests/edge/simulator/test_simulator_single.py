@@ -174,7 +174,7 @@ def test_it_says_what_iotedgehubdev_says(simulator):
         "",
         "Please refer to https://github.com/Azure/iot-edge-testing-utility/blob/master/swagger.json for detail schema",
     ]
-    assert simulator._repr_html_().startswith("<pre>IoT Edge Simulator has been started")
+    assert ">IoT Edge Simulator has been started" in simulator._repr_html_()
 
 
 def test_opening_it_again_changes_nothing(lab, simulator):
