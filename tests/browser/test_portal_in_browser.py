@@ -282,6 +282,19 @@ def test_what_happens_meanwhile_is_said(page: Page, lab: Lab) -> None:
         expect(page.locator("#banner")).to_be_empty(timeout=PATIENCE)
         expect(page.locator("tbody tr")).to_have_count(50, timeout=PATIENCE)
         expect(page.get_by_text("Shown as it was at")).to_have_count(0)
+        go(page, "Messages")
+        lab.start()  # finds it
+        with_key = {"server_verification_cert": lab.ca_file.read_text()}
+        client = IoTHubDeviceClient.create_from_connection_string(
+            lab.device_connection_string("car-0004"), **with_key
+        )
+        client.connect()
+        client.send_message("after the restart")
+        client.shutdown()
+        expect(page.get_by_text("after the restart")).to_be_visible(timeout=PATIENCE)
+        # JupyterLab's page in place of an answer: the person has been logged out there.
+        page.route("**/api/overview", lambda route: route.fulfill(content_type="text/html", body="<p>Log in"))
+        expect(page.locator("#banner")).to_contain_text("log in there again", timeout=PATIENCE)
     finally:
         lab.stop()  # the one that the portal started, and that would outlive this test
         lab.start()

@@ -39,8 +39,8 @@ export function methodCard(place, id, module, { modules }) {
 }
 
 function advice(error, who) {
-  if (error.name === "DeviceNotOnline" || error.status === 404) return `${error.message} Start it, or wait for its connection (at most 300 s).`;
-  if (error.status === 504) return `${who} is connected, and did not answer in time: ${error.message} Does its program handle this method?`;
+  if (error.name === "DeviceNotOnline") return `${error.message} Start it, or wait for its connection (at most 300 s).`;
+  if (error.status === 504) return `${error.message} ${who} is connected: does its program handle this method, and in time?`;
   return error.message;
 }
 

@@ -43,13 +43,16 @@ export class Refused extends Error {
 }
 
 export async function answer(response) {
-  if (response.ok) {
-    if (response.status === 204) return null;
-    return response.headers.get("Content-Type")?.includes("json") ? response.json() : response.text();
-  }
+  const kind = response.headers.get("Content-Type") ?? "";
+  // A page in place of an answer is JupyterLab's, to which this one does not belong any more.
+  if (response.ok && kind.includes("html")) throw new Refused(403, "LoggedOut", "JupyterLab asks who you are: log in there again, and open this page anew.");
+  if (response.status === 204) return null;
+  if (response.ok) return kind.includes("json") ? response.json() : response.text();
   let said = {};
   try { said = await response.json(); } catch { /* no JSON: a proxy's own page */ }
-  throw new Refused(response.status, said.error ?? "", said.message ?? `${response.status} ${response.statusText}`);
+  const status = `${response.status} ${response.statusText}`.trim();
+  throw new Refused(response.status, said.error ?? "", said.message
+    ?? (response.status >= 500 ? `JupyterLab does not reach the portal (${status}) and starts it again; this page goes on by itself.` : status));
 }
 
 export async function call(method, path, body, signal) {
@@ -63,7 +66,7 @@ export async function call(method, path, body, signal) {
     });
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Refused(0, "PortalGone", "The portal does not answer: its process has ended. Start it again with 'iotedge-lab portal' and open the new link.");
+    throw new Refused(0, "PortalGone", "Its process has ended, or the connection to it is cut. Start it again with 'iotedge-lab portal' and open the new link.");
   }
   return answer(response);
 }

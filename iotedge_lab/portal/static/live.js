@@ -48,7 +48,8 @@ export function staleLine() {
     place,
     note(error) {
       if (!error) since = new Date();
-      const now = error ? `Shown as it was at ${since.toLocaleTimeString("en-GB")}: ${error.message}` : "";
+      const why = !error || error.name === "HubNotRunning" || error.name === "PortalGone" ? "." : `: ${error.message}`; // the banner says it
+      const now = error ? `Shown as it was at ${since.toLocaleTimeString("en-GB")}${why}` : "";
       if (now === text) return;
       text = now;
       place.replaceChildren(...(now ? [el("p", { class: "note warn" }, now)] : []));
