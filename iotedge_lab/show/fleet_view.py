@@ -36,9 +36,11 @@ _ASKED: Final = 1000  # devices that are asked for
 _ANEW: Final = 2.0  # s between two questions to the hub
 _ANEW_AZURE: Final = 10.0  # which takes 20 queries a minute
 _LAST: Final = 60  # characters of the last value
-_MARKS: Final = {"Connected": GOOD, "Disconnected": MIDDLE}
+_CONNECTED: Final = "Connected"
+_MARKS: Final = {_CONNECTED: GOOD, "Disconnected": MIDDLE}
 _PLACE: Final = frozenset({"time", "seconds", "latitude", "longitude", "driveId"})
 """What a car's message has beside its values: it leads to nothing in a line that is cut."""
+_FIRST: Final = frozenset({"speed", "predicted", "actual"})
 
 
 @dataclass(slots=True)
@@ -74,7 +76,7 @@ def _by_name(device: str) -> tuple[str | int, ...]:
 
 _Item = tuple[str, _Sender]
 ORDERS: Final[dict[str, Callable[[_Item, float], Any]]] = {
-    "connected first": lambda item, _: (item[1].connection != "Connected", _by_name(item[0])),
+    "connected first": lambda item, _: (item[1].connection != _CONNECTED, _by_name(item[0])),
     "fastest first": lambda item, now: (-item[1].rate(now), _by_name(item[0])),
     "heard last first": lambda item, _: (-item[1].heard, _by_name(item[0])),
 }
@@ -135,16 +137,20 @@ class FleetView(PolledView[str]):
         return self.now()._repr_html_()
 
     def _ask(self) -> None:
-        asked = "SELECT deviceId, connectionState FROM devices"
-        found = {
-            str(row["deviceId"]): str(row["connectionState"])
-            for row in islice(self._lab.rest().query(asked, page=_ASKED), _ASKED)
-        }
+        found = self._connections("devices")
+        # An edge device is there by its edge hub: the device itself does not connect, and stays Disconnected.
+        for device, connection in self._connections("devices.modules WHERE moduleId = '$edgeHub'").items():
+            if connection == _CONNECTED and device in found:
+                found[device] = connection
         if len(found) < _ASKED:  # else there may be more than were asked for
             for gone in self._senders.keys() - found.keys():
                 del self._senders[gone]
         for device, connection in found.items():
             self._senders.setdefault(device, _Sender()).connection = connection
+
+    def _connections(self, of: str) -> dict[str, str]:
+        rows = self._lab.rest().query(f"SELECT deviceId, connectionState FROM {of}", page=_ASKED)
+        return {str(row["deviceId"]): str(row["connectionState"]) for row in islice(rows, _ASKED)}
 
     def _take(self, event: object) -> None:
         try:
@@ -166,7 +172,7 @@ class FleetView(PolledView[str]):
             for device, each in shown
         ]
         head = ("device", "connection", "messages/s", "messages", "last value")
-        connected = sum(each.connection == "Connected" for _, each in senders)
+        connected = sum(each.connection == _CONNECTED for _, each in senders)
         more = len(senders) - len(rows)
         note = f"{counted(len(senders), 'devices')}, {connected:,} connected"
         return Grids(
@@ -185,8 +191,9 @@ def said(body: bytes) -> str:
     if kind == "base64":
         return counted(len(body), "bytes")
     if isinstance(value, dict):
-        values = {name: each for name, each in value.items() if name not in _PLACE} or value
-        value = ", ".join(f"{name} {_short(each)}" for name, each in values.items())
+        names = [name for name in value if name not in _PLACE] or list(value)
+        names.sort(key=lambda name: name not in _FIRST)
+        value = ", ".join(f"{name} {_short(value[name])}" for name in names)
     text = " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).split())
     return text if len(text) <= _LAST else f"{text[: _LAST - 1].rstrip()}…"
 

@@ -20,6 +20,7 @@ MIDDLE: Final[Mark] = ("○", "inherit")
 BAD: Final[Mark] = ("▲", "var(--jp-error-color1, #d32f2f)")
 
 _CAPTION: Final = "caption-side:top;text-align:left;padding:0 0 2px;font-weight:600;white-space:nowrap"
+_WIDE: Final = ";width:100%;table-layout:auto"  # JupyterLab's would give each column the same room
 _CUT: Final = ";width:100%;max-width:0;overflow:hidden;text-overflow:ellipsis"
 _NOTE: Final = "margin:2px 0 6px;line-height:1.4"
 
@@ -63,7 +64,7 @@ class Grid:
             for row in self.rows
         )
         return (
-            f"<div style='overflow-x:auto'><table style='margin:0 0 6px{';width:100%' if self.wide else ''}'>"
+            f"<div style='overflow-x:auto'><table style='margin:0 0 6px{_WIDE if self.wide else ''}'>"
             f"{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         )
 

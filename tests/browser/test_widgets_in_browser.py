@@ -326,7 +326,8 @@ def test_a_fleet(lab: Notebook) -> None:
     lab.run("fleet")
     widget = lab.widget("fleet")
     first = widget.locator("tbody tr").first
-    expect(widget).to_contain_text("5 devices", timeout=PATIENCE)
+    expect(widget).to_contain_text("5 devices, 1 connected", timeout=PATIENCE)
+    expect(first).to_contain_text("edge-1● Connected")  # by its edge hub
     lab.again("fleet")
     lab.run("fleet, drives")
     row = widget.locator("tbody tr", has_text="car-2")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import queue
 import re
+import subprocess
+import sys
 import threading
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -187,6 +189,21 @@ def test_nothing_that_comes_by_the_queue_or_goes_wrong_ends_the_view(
     assert view._words.text == "2 rows from everybody. Stopped."
     assert view.unread == 1
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_kernel_that_ends_while_views_watch_says_nothing() -> None:
+    """Their threads are ended first: none draws in what is being taken down, and none holds the process."""
+    program = """
+import pathlib, queue
+from iotedge_lab.show import camera_view, live
+live.watch(queue.Queue(), every=0.01)
+view = camera_view.watch(pathlib.Path("."), every=0.001)
+view.wait_until(lambda: view.looks > 3)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=90, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
 def test_the_button_stops_the_view(events: queue.Queue[Any]) -> None:

@@ -238,7 +238,7 @@ def test_a_rate_is_of_the_last_seconds_by_the_hubs_time() -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b'{"seconds": 1.0, "speed": 31.25, "alert": true}', "speed 31.25, alert true"),
+        (b'{"seconds": 1.0, "alert": true, "speed": 31.25}', "speed 31.25, alert true"),
         (b'{"time": "now"}', "time now"),
         (b"[1, 2]", "[1, 2]"),
         (b'"a text"', "a text"),
