@@ -2,6 +2,7 @@
 
 rollout.error_over_time(service.errors.frame())
 rollout.edges(service.edges())
+rollout.versions(registry.versions("car-speed"))
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from iotedge_lab.errors import DataError
+from iotedge_lab.registry.version import CHAMPION
 from iotedge_lab.show.picture import Picture, figure, picture
 from iotedge_lab.show.tables import Table
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
+    from iotedge_lab.registry.version import Version
     from iotedge_lab.rollout.release import EdgeState
 
 POINTS: Final = 60
@@ -118,3 +121,22 @@ def served(states: Sequence[EdgeState]) -> str:
     """How many edges serve what was rolled out to them."""
     count = sum(each.wanted is not None and each.serves(each.wanted) for each in states)
     return f"{count} of {len(states)} edges serve what they are to serve."
+
+
+def versions(known: Sequence[Version]) -> Table:
+    """One line a version, as the registry has it: the version of the table that it learned from, its fate, and why."""
+    import pandas as pd
+
+    lines = [
+        (
+            each.version,
+            "not told" if each.lineage.table_version is None else f"version {each.lineage.table_version}",
+            each.fate or "none yet",
+            each.reason or "-",
+        )
+        for each in known
+    ]
+    shown = pd.DataFrame(lines, columns=["model", "learned from the table's", "fate", "because"])
+    serving = next((each.version for each in known if CHAMPION in each.aliases), None)
+    note = "None of them serves." if serving is None else f"Version {serving} is the champion."
+    return Table(shown, note, words=True)

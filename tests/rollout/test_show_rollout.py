@@ -8,6 +8,7 @@ import pytest
 from predictions import BEGIN, prediction
 
 from iotedge_lab.errors import DataError
+from iotedge_lab.registry.version import Lineage, Version
 from iotedge_lab.rollout.live import LiveErrors
 from iotedge_lab.rollout.release import EdgeState, Pending, Release, Running
 from iotedge_lab.show import rollout
@@ -105,3 +106,28 @@ def test_the_table_of_edges():
         "-",
         "its SHA-256 is another",
     ]
+
+
+def test_the_table_of_versions():
+    """Each with its table's version, its fate and the whole reason; and which one is the champion."""
+    told = {"name": "car-speed", "sha256": "a" * 64, "size": 10, "created": BEGIN, "run_id": "r"}
+    reason = "0.51 mph against 5.31, a difference of -4.80 (-8.58 to -1.03) over 14 blocks of 20 s"
+    known = [
+        Version(
+            **told,
+            version="1",
+            aliases=("champion",),
+            lineage=Lineage("t", 23),
+            fate="promoted",
+            reason=reason,
+        ),
+        Version(**told, version="2"),
+    ]
+    table = rollout.versions(known)
+    assert table.note == "Version 1 is the champion."
+    assert table.shown.to_numpy().tolist() == [
+        ["1", "version 23", "promoted", reason],
+        ["2", "not told", "none yet", "-"],
+    ]
+    assert reason in table._repr_html_()
+    assert rollout.versions(known[1:]).note == "None of them serves."

@@ -48,8 +48,8 @@ def check_by_device(query: Any, lake: Lake) -> str:
     off = (both["error"].astype(float) - both["error_wanted"]).abs().max()
     if not off < 0.2:  # a second's worth of new rows moves a mean of thousands a little
         plain = found.merge(signed, on="device")
-        if (plain["error"].astype(float) - plain["signed"]).abs().max() < 0.2:
-            raise Wrong("too high and too low cancel each other out in a plain mean; take abs(error)")
+        if (plain["error"].astype(float).abs() - plain["signed"].abs()).abs().max() < 0.2:
+            raise Wrong("too high and too low cancel each other out in a mean; take abs(error) before avg")
         raise Wrong(f"the mean absolute error is off by up to {off:.2f} mph; avg(abs(error)) was expected")
     return "one line of SQL, over files that a Spark cluster would read as well"
 
@@ -63,10 +63,12 @@ _ALARMS: Final[tuple[tuple[list[float], float, bool, str], ...]] = (
     (_blocks(*[4.0] * 12), 2.0, True, "twelve blocks of twice the usual error are one"),
     (_blocks(9.0, *[2.0] * 11), 2.0, False, "one hard block among twelve is a hard road, no drift: take the mean"),
     (_blocks(*[4.0] * 3), 2.0, False, "three blocks are too few to say anything; ask for twelve"),
+    (_blocks(*[30.0] * 11), 2.0, False, "eleven blocks are fewer than twelve, however high they are"),
     ([], 2.0, False, "without a block there is nothing to say"),
     (_blocks(*[9.0] * 30, *[2.0] * 12), 2.0, False, "what was long ago is over: take the last twelve blocks"),
     (_blocks(*[2.0] * 30, *[4.0] * 12), 2.0, True, "the last twelve blocks have risen; earlier ones do not count"),
     (_blocks(*[2.8] * 12), 2.0, False, "a rise by less than half is within what roads differ by"),
+    (_blocks(*[3.0] * 12), 2.0, False, "a rise by just half is not yet more than half"),
     (_blocks(*[3.2] * 12), 2.0, True, "a rise by more than half is an alarm"),
     (_blocks(*[8.0] * 12), 6.0, False, "what is a rise depends on what is usual; do not compare with a fixed number"),
 )  # fmt: skip
