@@ -1,6 +1,7 @@
 """The portal: a page in the browser onto the lab, as Azure's portal is one onto a subscription.
 
     source    what the page shows and does, by the hub's REST API and the edge runtime's control API
+    sending   cloud-to-device messages, by the vendor's SDK
     listening the messages that arrive, from the built-in endpoint to every open page
     access    who may ask: the token, and nothing that another site's page could send
     api       the calls of the page, as JSON

@@ -18,6 +18,8 @@
     GET   /api/edges/{device}/logs/{module}               text
     GET   /api/events                                     text/event-stream: deliveries (`listening`)
 
+An id in a path may have `~` for each `%` of its escapes (`car~3Fx`): proxies decode those too soon.
+
 Errors are `{"error", "message"}` with the status that the hub answered, or 400, 404, 409, 503.
 """
 
@@ -27,6 +29,7 @@ import asyncio
 import json
 import logging
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -109,11 +112,11 @@ class Api:
         return web.json_response(made, status=201)
 
     async def _status(self, request: web.Request) -> web.Response:
-        named = request.match_info["device"], str((await _json(request)).get("status"))
+        named = _named(request, "device"), str((await _json(request)).get("status"))
         return web.json_response(await asyncio.to_thread(self._source.set_status, *named))
 
     async def _delete(self, request: web.Request) -> web.Response:
-        await asyncio.to_thread(self._source.delete, request.match_info["device"])
+        await asyncio.to_thread(self._source.delete, _named(request, "device"))
         return web.Response(status=204)
 
     async def _devices(self, request: web.Request) -> web.Response:
@@ -122,21 +125,21 @@ class Api:
         return web.json_response(await asyncio.to_thread(self._source.devices, *asked))
 
     async def _device(self, request: web.Request) -> web.Response:
-        return web.json_response(await asyncio.to_thread(self._source.device, request.match_info["device"]))
+        return web.json_response(await asyncio.to_thread(self._source.device, _named(request, "device")))
 
     async def _module_twin(self, request: web.Request) -> web.Response:
-        named = request.match_info["device"], request.match_info["module"]
+        named = _named(request, "device"), _named(request, "module")
         return web.json_response(await asyncio.to_thread(self._source.module_twin, *named))
 
     async def _patch(self, request: web.Request) -> web.Response:
         body = await _json(request)
-        named = request.match_info["device"], request.match_info.get("module")
+        named = _named(request, "device"), _named(request, "module") or None
         etag = body.get("etag")
         found = await asyncio.to_thread(self._source.patch_twin, *named, body.get("patch"), etag)
         return web.json_response(found)
 
     async def _method(self, request: web.Request) -> web.Response:
-        named = request.match_info["device"], request.match_info.get("module")
+        named = _named(request, "device"), _named(request, "module") or None
         body = await _json(request)
         return web.json_response(await asyncio.to_thread(self._source.call_method, *named, body))
 
@@ -146,11 +149,11 @@ class Api:
         if not isinstance(text, str) or not isinstance(properties, dict):
             raise UsageError('A message is an object with "text" and, if you like, "properties".')
         told = {str(name): str(value) for name, value in properties.items()}
-        waiting = await asyncio.to_thread(self._source.send, request.match_info["device"], text, told)
+        waiting = await asyncio.to_thread(self._source.send, _named(request, "device"), text, told)
         return web.json_response({"waiting": waiting})
 
     async def _purge(self, request: web.Request) -> web.Response:
-        return web.json_response(await asyncio.to_thread(self._source.purge, request.match_info["device"]))
+        return web.json_response(await asyncio.to_thread(self._source.purge, _named(request, "device")))
 
     async def _configurations(self, _: web.Request) -> web.Response:
         return web.json_response(await asyncio.to_thread(self._source.configurations))
@@ -159,11 +162,11 @@ class Api:
         return web.json_response(await asyncio.to_thread(self._source.edges))
 
     async def _switch(self, request: web.Request) -> web.Response:
-        named = request.match_info["device"], request.match_info["to"]
+        named = _named(request, "device"), request.match_info["to"]
         return web.json_response(await asyncio.to_thread(self._source.switch, *named))
 
     async def _log(self, request: web.Request) -> web.Response:
-        named = request.match_info["device"], request.match_info["module"]
+        named = _named(request, "device"), _named(request, "module")
         return web.Response(text=await asyncio.to_thread(self._source.log, *named))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
@@ -181,6 +184,11 @@ class Api:
         finally:
             await deliveries.aclose()  # type: ignore[attr-defined]
         return response
+
+
+def _named(request: web.Request, part: str) -> str:
+    found = request.match_info.get(part, "")
+    return unquote(found.replace("~", "%")) if "~" in found else found
 
 
 async def _json(request: web.Request) -> dict[str, Any]:

@@ -227,6 +227,8 @@ def before(properties: Mapping[str, Any], count: int) -> str | int:
 def _said(error: Exception) -> str:
     from azure.eventhub.exceptions import ConnectError, ConnectionLostError
 
+    if "epoch" in str(error).lower():  # `owner_level`: as Event Hubs has it, that one reads alone
+        return "Another program reads $Default exclusively (owner_level). Messages go on when it has ended."
     if isinstance(error, ConnectError | ConnectionLostError | OSError):
         return _AWAY
     return f"Messages cannot be read: {str(error)[:200]}"

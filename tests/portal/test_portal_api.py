@@ -4,9 +4,11 @@ import asyncio
 import json
 import os
 import threading
+from urllib.parse import quote
 
 import pytest
 from azure.iot.device import IoTHubDeviceClient, Message, MethodResponse
+from yarl import URL
 
 from iotedge_lab import Lab
 from iotedge_lab.errors import HubNotRunning
@@ -95,6 +97,16 @@ async def test_a_device_comes_without_its_keys(page, lab, registered):
     assert [each["moduleId"] for each in answer["modules"]] == ["m"]
     assert answer["twin"]["deviceId"] == "car"
     assert "deployed" not in answer
+
+
+async def test_an_id_is_named_whatever_is_in_it(page, registered):
+    """Also as the page writes it, with ~ for %: behind JupyterLab `car%3Fx` would arrive as `car`."""
+    registered("car")
+    lab_id = "car?x%41'(d)=@$!*,:"
+    await read(await page.post("/api/devices", json={"deviceId": lab_id}), 201)
+    for path in (quote(lab_id, safe=""), quote(lab_id, safe="").replace("%", "~")):
+        answer = await read(await page.get(URL(f"/api/devices/{path}", encoded=True)))
+        assert answer["identity"]["deviceId"] == lab_id
 
 
 async def test_what_is_missing_is_404_in_the_hubs_words(page, registered):

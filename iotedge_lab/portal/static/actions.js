@@ -2,20 +2,29 @@
 import { call, device as path } from "./calls.js";
 import { ask, button, card, count, el, field, json, number, parse, verdict, word } from "./dom.js";
 
-const AGENT = ["ping", "RestartModule", "GetModuleLogs", "GetTaskStatus"];
+// The methods that $edgeAgent has, with the payloads that they take.
+const AGENT = {
+  ping: null,
+  RestartModule: { schemaVersion: "1.0", id: "EchoModule" },
+  GetModuleLogs: { schemaVersion: "1.0", items: [{ id: "edgeHub", filter: { tail: 10 } }], encoding: "none", contentType: "text" },
+};
 
 export function methodCard(place, id, module, { modules }) {
   const target = el("select", { onchange: suggest }, el("option", { value: "" }, "the device itself"),
     modules.map((each) => el("option", { value: each.moduleId }, each.moduleId)));
   target.value = module;
   const names = el("datalist", { id: "method-names" });
-  const name = el("input", { required: true, autocomplete: "off", list: names.id, class: "wide" });
+  const name = el("input", { required: true, autocomplete: "off", list: "method-names", class: "wide", oninput: () => {
+    const usual = target.value === "$edgeAgent" && AGENT[name.value];
+    if (usual && untouched()) payload.value = JSON.stringify(usual, null, 2);
+  } });
+  const untouched = () => payload.value === "null" || Object.values(AGENT).some((each) => JSON.stringify(each, null, 2) === payload.value);
   const payload = el("textarea", { rows: "5", spellcheck: "false", value: "null" });
   const wait = el("input", { type: "number", min: "5", max: "300", value: "10", required: true });
   const patience = el("input", { type: "number", min: "0", max: "300", value: "0", required: true });
   const submit = el("button", { type: "submit", class: "main" }, "Call the method");
   const said = verdict();
-  function suggest() { names.replaceChildren(...(target.value === "$edgeAgent" ? AGENT : []).map((value) => el("option", { value }))); }
+  function suggest() { names.replaceChildren(...(target.value === "$edgeAgent" ? Object.keys(AGENT) : []).map((value) => el("option", { value }))); }
   suggest();
   place.append(card("Direct method", el("form", { onsubmit: async (event) => {
     event.preventDefault();

@@ -72,5 +72,7 @@ export async function call(method, path, body, signal) {
 }
 
 export const get = (path, signal) => call("GET", path, undefined, signal);
-export const device = (id, module) =>
-  `devices/${encodeURIComponent(id)}${module ? `/modules/${encodeURIComponent(module)}` : ""}`;
+// An id as one part of a path. jupyter-server-proxy decodes a path and does not encode all of it again (car%3Fx would
+// arrive as car with a query), so ~ stands for %; no id has one.
+export const part = (id) => encodeURIComponent(id).replaceAll("~", "%7E").replaceAll("%", "~");
+export const device = (id, module) => `devices/${part(id)}${module ? `/modules/${part(module)}` : ""}`;

@@ -1,5 +1,5 @@
 // Edge devices that run on this machine: modules, routes, queues and the store.
-import { call } from "./calls.js";
+import { call, part } from "./calls.js";
 import { drawn, look, watchHub } from "./live.js";
 import { button, card, count, el, heading, json, more, number, refocus, state, table, toast, word } from "./dom.js";
 
@@ -27,7 +27,7 @@ export function edgeCard(edge, refresh, { brief = false } = {}) {
       button(to === "offline" ? "Take offline" : "Bring online", async (event) => {
         event.target.disabled = true;
         try {
-          await call("POST", `edges/${encodeURIComponent(id)}/${to}`);
+          await call("POST", `edges/${part(id)}/${to}`);
           toast(to === "offline" ? `${id} is cut off: its messages wait.` : `${id} may reach the hub again.`);
         } catch (error) { toast(error.message); event.target.disabled = false; }
         await refresh();
@@ -65,7 +65,7 @@ export function logButton(device, module) {
     const before = document.activeElement;
     async function read() {
       try {
-        const found = await call("GET", `edges/${encodeURIComponent(device)}/logs/${encodeURIComponent(module.replace(/^\$/, ""))}`);
+        const found = await call("GET", `edges/${part(device)}/logs/${part(module.replace(/^\$/, ""))}`);
         const follows = text.scrollTop + text.clientHeight > text.scrollHeight - 20;
         if (text.textContent === found && found) return;
         text.textContent = found || "It has written nothing yet.";

@@ -1,7 +1,7 @@
 // The twin of a device or of one of its modules: edited as JSON, and never written over what was not seen.
 import { call, device as path, get } from "./calls.js";
 import { drawn } from "./live.js";
-import { button, card, el, field, json, number, parse, toast, verdict } from "./dom.js";
+import { button, card, el, field, json, more, number, parse, toast, verdict } from "./dom.js";
 
 const bare = ({ $metadata, $version, ...rest } = {}) => rest;
 const editable = (twin) => ({ tags: twin.tags ?? {}, properties: { desired: bare(twin.properties?.desired) } });
@@ -37,8 +37,9 @@ export function twinCard(place, id, module, found, signal) {
     card("Tags and desired properties", field("JSON", area, "What is taken out is taken out of the twin."), said.place,
       el("div", { class: "row" }, save, reset, version)),
     card("Reported properties", reported)));
-  const drawReported = drawn(reported, (properties) => [json(bare(properties), "Reported properties"),
-    el("p", { class: "hint" }, `Version ${number(properties?.$version ?? 0)}. Only the ${module ? "module" : "device"} itself changes them.`)]);
+  const drawReported = drawn(reported, (twin) => [json(bare(twin.properties?.reported), "Reported properties"),
+    el("p", { class: "hint" }, `Version ${number(twin.properties?.reported?.$version ?? 0)}. Only the ${module ? "module" : "device"} itself changes them.`),
+    more("All of the twin, with its metadata", json(twin, "All of the twin"))]);
   let base = null; // the twin that the text was made from
   let newest = null;
 
@@ -57,7 +58,7 @@ export function twinCard(place, id, module, found, signal) {
   }
   function arrived(twin) {
     newest = twin;
-    drawReported(twin.properties?.reported);
+    drawReported(twin);
     if (!edited()) show(twin);
     else if (JSON.stringify(editable(twin)) === JSON.stringify(editable(base))) base = twin; // reported ones alone are new
     else conflict();
