@@ -49,7 +49,7 @@ class _Sender:
     times: deque[float] = field(default_factory=deque)  # of the last WINDOW seconds
     heard: float = 0.0  # when the hub took the last, by its clock
     arrived: float = 0.0  # when that came here, by ours
-    last: str = ""
+    last: bytes = b""
     count: int = 0
 
     def take(self, heard: float, arrived: float) -> None:
@@ -160,7 +160,7 @@ class FleetView(PolledView[str]):
             return
         sender = self._senders.setdefault(seen.device_id, _Sender())
         sender.take(seen.enqueued.timestamp(), self._clock.monotonic())
-        sender.last = said(seen.body)
+        sender.last = seen.body
         self.heard += 1
 
     def _table(self, now: float) -> Grids:
@@ -168,7 +168,7 @@ class FleetView(PolledView[str]):
         senders = list(self._senders.items())
         shown = sorted(senders, key=lambda item: order(item, now))[:MOST]
         rows = [
-            (device, each.connection, f"{each.rate(now):.1f}", f"{each.count:,}", each.last)
+            (device, each.connection, f"{each.rate(now):.1f}", f"{each.count:,}", said(each.last))
             for device, each in shown
         ]
         head = ("device", "connection", "messages/s", "messages", "last value")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from iotedge_lab.show.pane import Pane
 
 _TEXT_MIME: Final = "text/plain"
+_BEFORE_SECONDS: Final = 5.0  # s that a view waits for the end of the one before
 _LAST_SECONDS: Final = 2.0  # s that a kernel which ends waits for its views
 STOPPED: Final = "Stopped."
 REPLACED: Final = "Stopped: another view of this name watches now, as when a cell is run again."
@@ -109,7 +110,9 @@ class Watching(ABC):
         before = self._watching.pop(self._name, None)
         if before is not None:
             before._farewell = REPLACED  # noqa: SLF001 - of the same family
-            before.stop()
+            before._end()  # noqa: SLF001
+            # One that waits for an answer that does not come ends after it; a cell that is run again need not wait.
+            before._thread.join(_BEFORE_SECONDS)  # noqa: SLF001
         self._watching[self._name] = self
         self._thread.start()
         return self
