@@ -6,6 +6,7 @@ import os
 import threading
 from urllib.parse import quote
 
+import aiohttp
 import pytest
 from azure.iot.device import IoTHubDeviceClient, Message, MethodResponse
 from yarl import URL
@@ -14,8 +15,11 @@ from iotedge_lab import Lab
 from iotedge_lab.errors import HubNotRunning
 from iotedge_lab.hub.state import STATE_VARIABLE, StateFolder
 from iotedge_lab.portal.__main__ import attach
+from iotedge_lab.portal.listening import Listening, before
 from iotedge_lab.portal.sending import DEPTH
+from iotedge_lab.portal.server import Portal, events_client
 from iotedge_lab.portal.source import MASK, PAGE, Source, deployed, runtime_response
+from tests.portal.conftest import TOKEN
 
 
 @pytest.fixture
@@ -249,6 +253,43 @@ async def test_what_arrives_is_delivered_to_the_page(page, device):
         "base64",
         {"level": "<script>"},
     )
+
+
+async def test_a_stream_ends_and_is_taken_up_where_it_was(lab, device):
+    """Behind a proxy that does not pass on that a page has gone, no stream stays; and the page misses nothing."""
+    listening = Listening(lambda: events_client(lab), life=0.5, beat=0.2)
+    headers = {"Authorization": f"Bearer {TOKEN}", "X-Lab-Portal": "1"}
+    async with (
+        Portal(lab, lambda: lab, TOKEN, listening=listening) as portal,
+        aiohttp.ClientSession(f"http://127.0.0.1:{portal.port}", headers=headers) as page,
+        asyncio.timeout(60),
+    ):
+        async with page.get("/api/events") as response:
+            told = (await response.text()).split("\n\n")  # to its end
+        assert len(told) >= 3
+        place = json.loads(told[-2][6:])["place"]
+        await asyncio.to_thread(device.send_message, "between")
+        found = []
+        while not found:
+            async with page.get("/api/events", params={"place": place}) as response:
+                for line in (await response.text()).strip().split("\n\n"):
+                    delivery = json.loads(line[6:])
+                    found += delivery["events"]
+                    place = delivery["place"]
+        assert [each["body"] for each in found] == ["between"]
+
+
+def test_the_place_before_the_last_events_is_within_what_is_kept():
+    def asked(first, last, count, *, empty=False):
+        return before(
+            {"is_empty": empty, "beginning_sequence_number": first, "last_enqueued_sequence_number": last},
+            count,
+        )
+
+    assert asked(0, 500, 100) == 400  # exclusive: 401 to 500
+    assert asked(450, 500, 100) == 449
+    assert asked(0, 50, 100) == "-1"
+    assert asked(0, -1, 100, empty=True) == "-1"
 
 
 async def test_the_overview_has_the_hubs_numbers(page, registered, lab):
