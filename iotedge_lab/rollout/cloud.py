@@ -227,8 +227,15 @@ def _unreachable(doing: str) -> Iterator[None]:
         yield
     except ClientRequestError as error:
         raise RolloutProblem(
-            f"The hub cannot {doing}: it does not answer ({str(error)[:200]}). Is it up? `iotedge-lab doctor` looks."
+            f"The hub cannot {doing}: it does not answer ({_root(error)}). Is it up? `iotedge-lab doctor` looks."
         ) from error
+
+
+def _root(error: BaseException) -> str:
+    """What is at the bottom of an error: the refused connection, not the names of all that passed it on."""
+    while (deeper := error.__cause__ or error.__context__) is not None:
+        error = deeper
+    return str(error)[:200] or type(error).__name__
 
 
 def _twin(found: Any) -> dict[str, Any]:
