@@ -96,7 +96,7 @@ class _Scaled:
     pipeline: Any
 
     def predict(self, features: NDArray[np.float32]) -> Array:
-        return np.asarray(self.pipeline.predict(features[:, self.places]), dtype=np.float64)
+        return np.asarray(self.pipeline.predict(_chosen(features, self.places)), dtype=np.float64)
 
 
 def mean(data: Dataset) -> Model:
@@ -119,7 +119,15 @@ def neighbour(data: Dataset) -> Model:
 def _scaled(data: Dataset, places: list[int], model: Any) -> Model:
     scaler = library("sklearn.preprocessing").StandardScaler()
     pipeline = library("sklearn.pipeline").make_pipeline(scaler, model)
-    return _Scaled(places, pipeline.fit(data.features[:, places].astype(np.float64), data.target))
+    return _Scaled(places, pipeline.fit(_chosen(data.features, places), data.target))
+
+
+def _chosen(features: NDArray[np.float32], places: list[int]) -> Array:
+    """Some of the features, of one type and row by row whether to fit or to predict.
+
+    Only then scikit-learn looks for neighbours chunk by chunk in the cache; else it holds distances by the gigabyte.
+    """
+    return np.ascontiguousarray(features[:, places], dtype=np.float64)
 
 
 BASELINES: Final[Mapping[str, Maker]] = {"mean": mean, "linear": linear, "1-nearest neighbour": neighbour}
