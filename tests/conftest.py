@@ -4,6 +4,8 @@ Warnings are errors here (pyproject.toml). The lines below let through what the 
 as narrowly as pytest can say it. They stand here and not in pyproject.toml, because they are about tests alone.
 """
 
+import signal
+
 import pytest
 
 _VENDORS_WARNINGS = (
@@ -23,6 +25,9 @@ _VENDORS_WARNINGS = (
 def pytest_configure(config):
     for line in _VENDORS_WARNINGS:
         config.addinivalue_line("filterwarnings", line)
+    # A shell's background job ignores Ctrl-C, and so does all that it starts: here processes are ended by it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

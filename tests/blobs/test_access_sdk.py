@@ -20,8 +20,8 @@ from azure.storage.blob import (
 from azure.storage.blob._shared_access_signature import BlobSharedAccessSignature
 
 ACCOUNT = "iotedgelab"
-LATER = datetime.now(UTC) + timedelta(minutes=10)
-BEFORE = datetime.now(UTC) - timedelta(minutes=10)
+LATER = datetime.now(UTC) + timedelta(days=1)  # when this file is read, which may be long before its tests
+BEFORE = datetime.now(UTC) - timedelta(days=1)
 
 
 @pytest.fixture

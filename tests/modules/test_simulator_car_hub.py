@@ -101,6 +101,11 @@ def assert_complete(events, first=1):
     assert numbers == list(range(first, first + len(numbers)))
 
 
+def once(events):
+    """Without those that came again."""
+    return list({text(event, "sequence"): event for event in reversed(events)}.values())[::-1]
+
+
 def test_rows_reach_the_built_in_endpoint(module, arrived, rows):
     """The blog's lines, one after another from the first row on, with what a route and a reader need to know."""
     car = module(CAR_RATE="20")
@@ -266,6 +271,9 @@ def test_rows_of_a_bus_wait_for_the_edge_hub(module, iothub, arrived, private, d
             assert driving.join(PATIENCE)
         iothub.start()
         events = arrived(201)
+        while len(once(events)) < 201:  # a row whose acknowledgement the crash took comes twice
+            events = arrived(len(events) + 1)
+        events = once(events)
         assert [event.body_as_str() for event in events] == [row.to_csv_line() for row in drive]
         assert_complete(events)
         assert car.end() == 0
