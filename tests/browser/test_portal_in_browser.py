@@ -428,7 +428,7 @@ COLUMNS = ["Name", "Type", "Specified in deployment", "Reported by device", "Run
 
 @pytest.fixture
 def edge(lab: Lab) -> Iterator[Edge]:
-    """An edge device with a module that runs, and one that is deployed and is to be stopped."""
+    """An edge device with a module that runs, and one that is to be stopped; beside it one without a deployment."""
     system = {
         name: {"type": "docker", "status": "running", "restartPolicy": "always", "settings": {"image": name}}
         for name in ("edgeAgent", "edgeHub")
@@ -453,11 +453,13 @@ def edge(lab: Lab) -> Iterator[Edge]:
     content = {"$edgeAgent": {"properties.desired": agent}, "$edgeHub": {"properties.desired": hub}}
     lab.rest().call("PUT", "/devices/car-edge", {"deviceId": "car-edge", "capabilities": {"iotEdge": True}})
     lab.rest().call("POST", "/devices/car-edge/applyConfigurationContent", {"modulesContent": content})
-    edge = lab.edge("car-edge")
+    lab.rest().call("PUT", "/devices/bare-edge", {"deviceId": "bare-edge", "capabilities": {"iotEdge": True}})
+    bare, edge = lab.edge("bare-edge"), lab.edge("car-edge")
     edge.wait_until_running("EchoModule")
     yield edge
-    edge.stop()
-    lab.rest().call("DELETE", "/devices/car-edge", headers={"If-Match": "*"})
+    for each in (edge, bare):
+        each.stop()
+        lab.rest().call("DELETE", f"/devices/{each.device_id}", headers={"If-Match": "*"})
 
 
 def test_an_edge_device_is_shown_as_azures_portal_shows_it(
@@ -483,7 +485,10 @@ def test_an_edge_device_is_shown_as_azures_portal_shows_it(
     picture(page, "edge-device")
 
     go(page, "Edge devices")
-    card = page.locator(".card").filter(has_text="Queues and store")
+    bare = page.locator(".card").filter(has_text="bare-edge")
+    expect(bare).to_contain_text("417 Nothing was deployed", timeout=PATIENCE)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 700
+    card = page.locator(".card").filter(has_text="INTO $upstream")
     expect(card).to_contain_text("FROM /messages/* INTO $upstream", timeout=PATIENCE)
     expect(card).to_contain_text("connected to the hub", timeout=PATIENCE)
     card.get_by_role("button", name="Take offline").click()

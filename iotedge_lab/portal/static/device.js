@@ -3,7 +3,7 @@ import { call, device as path, get } from "./calls.js";
 import { drawn, every, staleLine, watchHub } from "./live.js";
 import { ask, button, card, el, facts, heading, json, more, number, state, table, toast, when, word } from "./dom.js";
 import { messageCard, methodCard } from "./actions.js";
-import { logButton } from "./edges.js";
+import { logButton, response } from "./edges.js";
 import { messageList } from "./messages.js";
 import { twinCard } from "./twin.js";
 
@@ -88,7 +88,7 @@ function overview(place, id, here, signal) {
       ["Exit code", (row) => (row.exitCode ? word(String(row.exitCode), "bad") : row.exitCode ?? "")],
       ...(running ? [["Log", (row) => logButton(id, row.name)]] : []),
     ], deployed, "Nothing was deployed to it yet. 'iotedge-lab edge deploy' or apply_configuration_on_edge_device does it."),
-    more("Images", table("Images", [["Name", (row) => row.name, "name"], ["Image", (row) => el("code", {}, row.image), "wrap"]], deployed, "There is none."))) : null,
+    deployed.length ? more("Images", table("Images", [["Name", (row) => row.name, "name"], ["Image", (row) => el("code", {}, row.image), "wrap"]], deployed, "")) : null) : null,
     !deployed && modules.length ? card("Module identities", table("Module identities", [
       ["Name", (each) => el("a", { href: `${here}/twin/${encodeURIComponent(each.moduleId)}` }, each.moduleId), "wrap"],
       ["Connection", (each) => state(each.connectionState)], ["Last activity", (each) => when(each.lastActivityTime)],
@@ -108,8 +108,7 @@ function overview(place, id, here, signal) {
 
 function runtimeLine({ code, description, current }) {
   if (code === null || code === undefined) return el("p", { class: "note warn" }, "The edge runtime of this device has not reported yet.");
-  const text = code === 200 ? "200 – OK" : `${code} – ${description || "see the twin of $edgeAgent"}`;
-  return el("p", {}, "Runtime response ", word(text, `state ${code === 200 ? "good" : "bad"}`), current ? "" : word(" for an older deployment; the newest is on its way", "warn"));
+  return el("p", {}, "Runtime response ", response(code, description), current ? "" : word(" for an older deployment; the newest is on its way", "warn"));
 }
 
 function telemetry(place, id, signal) {

@@ -32,8 +32,7 @@ export function edgeCard(edge, refresh, { brief = false } = {}) {
         } catch (error) { toast(error.message); event.target.disabled = false; }
         await refresh();
       })),
-    el("p", { class: "soft" }, "Runtime response ", code === undefined ? "not yet" : word(String(code), code === 200 ? "good" : "bad"),
-      edge.desiredStatus?.description && code !== 200 ? ` ${edge.desiredStatus.description}` : "", " · ", waiting),
+    el("p", { class: "soft" }, "Runtime response ", response(code, edge.desiredStatus?.description), " · ", waiting),
     rows, brief ? null : [
       routes.length ? [el("h3", {}, "Routes"), table(`Routes of ${id}`, [
         ["Route", ([name]) => name, "name"], ["Text", ([, route]) => el("code", {}, route), "wrap"]], routes, "")] : null,
@@ -47,6 +46,14 @@ export function edgeCard(edge, refresh, { brief = false } = {}) {
         ["Expired", (each) => number(each.expired), "number"], ["Refused", (each) => number(each.refused), "number"],
       ], edge.queues ?? [], "No message has taken a route yet."),
       more("All that the runtime says", json(edge, `Status of ${id}`))]);
+}
+
+// What Azure's portal calls the runtime response; 417 is a device to which nothing was deployed yet.
+export function response(code, description) {
+  if (!code) return word("none yet", "soft");
+  if (code === 200) return state("200 – OK", "good");
+  if (code === 417) return [state("417", "warn"), " Nothing was deployed to it yet."];
+  return [state(String(code), "bad"), word(` ${description || "See the twin of $edgeAgent."}`, "wrap")];
 }
 
 const yes = (text) => (text === "yes" ? "Yes" : word("No", "warn"));
