@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -45,6 +46,7 @@ def lab(ctx: click.Context, state_dir: Path | None, jupyter_args: tuple[str, ...
             "JupyterLab is not installed in this environment. Install the workbooks' set: "
             "pip install 'iotedge-lab[workbook]'"
         )
+    _check_jupyters_folder()
     opened = Lab.open(state_dir)
     click.echo(f"hub {opened.hostname}; workbooks {notebooks}")
     environment = os.environ | opened.env()
@@ -81,6 +83,23 @@ def _page(notebooks: Path) -> str | None:
     except OSError as error:
         click.echo(f"note: JupyterLab opens without its workspace: {error}", err=True)
         return None
+
+
+def _check_jupyters_folder() -> None:
+    """That JupyterLab can keep what it needs while it runs; raises EnvironmentProblem, where it would a traceback."""
+    from jupyter_core.paths import jupyter_runtime_dir
+
+    folder = Path(jupyter_runtime_dir())
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        reason = "" if os.access(folder, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise EnvironmentProblem(
+            f"JupyterLab keeps files in {folder}, which cannot be written ({reason}). Set HOME to a folder of yours "
+            "that can, for example: export HOME=/tmp/home"
+        )
 
 
 def find_notebooks(here: Path) -> Path:

@@ -40,12 +40,7 @@ def check_folder(here: Situation) -> Iterator[Finding]:
         return
     there = path if path.is_dir() else _nearest(path)
     if not os.access(there, os.W_OK | os.X_OK):
-        owner = _owner(there)
-        yield fail(
-            name,
-            f"{there} cannot be written by this user{owner}",
-            f'{_ELSEWHERE}, or take it over: sudo chown -R "$(id -u)" {shlex.quote(str(there))}',
-        )
+        yield fail(name, f"{there} {_why_not(there)}", f"{_ELSEWHERE}{_or_take_it(there)}")
         return
     foreign = [each for each in (*_SECRET_FILES, "hub.lock") if _unusable(path / each)]
     if foreign:
@@ -121,6 +116,27 @@ def _nearest(path: Path) -> Path:
 
 def _unusable(file: Path) -> bool:
     return file.exists() and not os.access(file, os.R_OK | os.W_OK)
+
+
+def _why_not(folder: Path) -> str:
+    """Why nothing can be written there, as the rest of a sentence."""
+    if _read_only(folder):
+        return "is on a file system that can only be read"
+    return f"cannot be written by this user{_owner(folder)}"
+
+
+def _or_take_it(folder: Path) -> str:
+    """What else would help, as the rest of a sentence."""
+    if _read_only(folder):
+        return ""
+    here = shlex.quote(str(folder))
+    if folder.stat().st_uid == os.getuid():
+        return f", or give yourself the right: chmod u+rwx {here}"
+    return f', or take it over: sudo chown -R "$(id -u)" {here}'
+
+
+def _read_only(folder: Path) -> bool:
+    return hasattr(os, "statvfs") and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 def _owner(path: Path) -> str:

@@ -40,11 +40,19 @@ class HeldFolder:
             ) from error
 
     def lock(self) -> None:
-        """Take the lock for this process's life; raises `StateLocked` if another process has it."""
+        """Take the lock for this process's life.
+
+        Raises `StateLocked` if another process has it, `EnvironmentProblem` where the folder cannot be written.
+        """
         try:
             self._lock.acquire(timeout=_PROBED)
         except Timeout as error:
             raise StateLocked(self.taken()) from error
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"{self._lock_file} cannot be written ({error.strerror}). Mend the folder's rights "
+                "('iotedge-lab doctor' says how), or name another state folder."
+            ) from error
 
     def unlock(self) -> None:
         """Give the lock back."""

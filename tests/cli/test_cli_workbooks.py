@@ -83,6 +83,19 @@ def test_without_jupyterlab_it_says_how_to_get_it(cli, repository, monkeypatch, 
     assert json.loads(cli("status", "--json").stdout)["running"] is False
 
 
+def test_where_jupyter_cannot_write_it_says_so_before_a_hub_is_started(cli, repository, monkeypatch):
+    """A home that belongs to somebody else, as a service's user has it."""
+    monkeypatch.chdir(repository)
+    monkeypatch.setattr(workbooks, "find_spec", lambda _name: object())
+    (repository / "file").write_text("")
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(repository / "file" / "below"))
+    result = cli("lab")
+    assert result.exit_code == 1
+    assert "file/below, which cannot be written" in result.stderr
+    assert "Set HOME" in result.stderr
+    assert json.loads(cli("status", "--json").stdout)["running"] is False
+
+
 def test_the_workspace_is_offered_once_and_then_left_to_its_owner(tmp_path):
     """A first notebook and the portal side by side; what a person changes stays; a broken one is made anew."""
     assert workspace.offer("notebooks", tmp_path) == "/lab/workspaces/iotedge-lab"

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -179,13 +180,22 @@ def test_a_folder_that_is_a_file(well, tmp_path):
     )
 
 
-@pytest.mark.parametrize("what", ["", "hub.json"])
-def test_a_folder_that_cannot_be_written(what, well, monkeypatch):
+@pytest.mark.parametrize(("what", "fix"), [("", "chmod u+rwx"), ("hub.json", "sudo chown -R")])
+def test_a_folder_that_cannot_be_written(what, fix, well, monkeypatch):
     """The folder, or what sudo left in it. (The tests may run as root, whom no mode stops.)"""
     wanted = well.state.path / what
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: path != wanted and real(path, mode))
-    check(well, "state folder", Level.FAIL, "by this user", "sudo chown -R")
+    check(well, "state folder", Level.FAIL, "by this user", fix)
+
+
+def test_a_folder_on_a_file_system_that_can_only_be_read(well, monkeypatch):
+    """No right would help there."""
+    monkeypatch.setattr(os, "access", lambda path, _mode: path != well.state.path)
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_flag=os.ST_RDONLY))
+    found = check(well, "state folder", Level.FAIL, "only be read", "--state")
+    assert "chmod" not in found.fix
+    assert "sudo" not in found.fix
 
 
 def test_a_folder_to_be_made(well, tmp_path):

@@ -54,6 +54,13 @@ def _held(folder):
 # -- the state folder ---------------------------------------------------------------------------------
 
 
+def test_a_lock_that_cannot_be_written_is_no_traceback(folder):
+    """A folder of another user's, or one on a file system that can only be read. (Root is stopped by no mode.)"""
+    (folder.path / "hub.lock").mkdir()
+    with pytest.raises(EnvironmentProblem, match=r"hub\.lock cannot be written .* name another state folder"):
+        folder.lock()
+
+
 def test_the_lock_is_one(folder):
     """One hub a folder: the second is told who runs, and after the first has gone the lock is free."""
     with _held(folder):
