@@ -91,6 +91,7 @@ class SearchView:
         self._trials: list[Trial] = []
         self._drawn = -EVERY
         self._bar = ipywidgets.FloatProgress(min=0.0, max=1.0, description="Search")
+        self._bar.style.description_width = "initial"
         self._words = Words()
         self._words.say("Starting ...")
         self._pane = PicturePane("The first trial is on its way.")
