@@ -91,6 +91,7 @@ async def test_new_routes(yard):
     link.up()
     await yard.settle()
     assert link.bodies() == [b"new"]
+    assert dict(yard.hub.router.taken) == {"r0": 2}  # both times the route of this name
 
 
 async def test_a_flood_is_held_back(yard):
