@@ -18,8 +18,9 @@
 #
 # ![Left, on the edge: a car and a camera, their modules, and the IoT Edge runtime. Right, in the cloud: IoT Hub, data lake, AutoML, model registry and roll-out. Six numbered arrows make a loop from the runtime to the hub and back.](images/story.svg)
 #
-# Sending everything to the cloud costs too much, and asking the cloud takes too long. So a model is trained in the
-# cloud, deployed to the edge, and runs there; only what matters comes back.
+# A self-driving car makes about 4 TB in 1.5 hours: too much to send. A ship in mid-ocean waits ten seconds for an
+# answer, if it has a link at all: too long to ask. So a model is trained in the cloud, deployed to the *edge*, where
+# the data arises, and runs there; only what matters comes back.
 
 # %% [markdown]
 # 1. **receive** telemetry from the edge (notebooks 01 to 04)
@@ -29,8 +30,17 @@
 # 5. **push** it to the hub
 # 6. **send** it to the edges, a few first; and again (06, 07)
 #
-# In 2019 this took an Azure subscription, a virtual machine, Docker and root. Here the hub and the edge runtime are
-# processes on your machine.
+# A blog series of 2019 told this story, and it took an Azure subscription, a virtual machine, Docker and root. Here the
+# hub and the edge runtime are processes on your machine.
+#
+# **Predict:** a camera takes 24 pictures a second, and the cloud is to look at each. How many milliseconds are there for
+# the way to the cloud, the look and the way back?
+
+# %%
+print(f"{1000 / 24:.1f} ms until the next picture")
+
+# %% [markdown]
+# Few links are that quick. So the model goes to the camera, and the series goes there step by step:
 
 # %%
 import json
@@ -92,11 +102,14 @@ client = IoTHubDeviceClient.create_from_connection_string(
 client.connect()
 registry.get_device("my-first-device").connection_state
 
+# %% [markdown]
+# A car's speed goes up, as JSON. **Predict:** `send_message` returns. Where is the message then?
+
 # %%
 message = Message(json.dumps({"speed": 30.647}))
 message.content_type, message.content_encoding = "application/json", "utf-8"
 client.send_message(message)
-lab.status()["messages"]
+print("messages in the hub's log:", lab.status()["messages"])
 
 # %% [markdown]
 # **What just happened?** Microsoft's own SDKs, unchanged, spoke MQTT and HTTPS over TLS with a hub on your machine.
@@ -116,7 +129,7 @@ registry.get_device("my-first-device").connection_state
 #
 # ### Exercise 1: say hello
 #
-# Give back a greeting with the name in it.
+# Return a greeting with the name in it.
 
 
 # %% exercise="greeting"
@@ -157,5 +170,5 @@ lab.close()
 # - sent your first message to a hub
 # - learned how the exercises work, and where your progress is kept
 #
-# **Next**: [01 Edge simulator](01_edge_simulator.ipynb): one module, on your desk. If you know IoT Edge,
+# **Next**: [01 The edge simulator](01_edge_simulator.ipynb): one module, on your desk. If you know IoT Edge,
 # [02 IoT Hub setup](02_iot_hub_setup.ipynb) is where the deployment begins.

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 01 Edge simulator
+# # 01 The edge simulator
 #
 # Debug a module on your desk, before any device runs it.
 #
@@ -32,7 +32,7 @@ from iotedge_lab.show.exercises import edge_simulator as exercise
 # A *module* is a program on an edge device: messages come in at its inputs, others go out at its outputs. Between
 # modules stands the device's *edge hub*. The simulator is an edge hub alone.
 #
-# > The blog's tool needed Docker and root; in a terminal, without either:
+# > The tool for it was `iotedgehubdev`, which needed Docker and root. In a terminal, without either:
 # > ```bash
 # > iotedge-lab simulator start -i "input-echo,input1"
 # > ```

@@ -115,7 +115,7 @@ registry.get_device("car-1").connection_state
 #
 # ## From device to cloud
 #
-# First the cloud's ear: the SDK calls `arrived.put` for each event, **on a thread of its own**. Such a handler puts
+# First the cloud's ear: the SDK calls `on_events` with what has come, **on a thread of its own**. Such a handler puts
 # things on a queue and never prints.
 #
 # > ```bash
@@ -131,9 +131,18 @@ consumer = EventHubConsumerClient.from_connection_string(
 
 # %%
 arrived = queue.Queue()
+
+
+def on_events(partition, events):
+    """Called by the SDK with some events at a time: keeps them, prints nothing."""
+    for event in events:
+        arrived.put(event)
+
+
+# %%
 monitor = threading.Thread(
-    target=consumer.receive,
-    args=(lambda partition, event: arrived.put(event),),
+    target=consumer.receive_batch,
+    args=(on_events,),
     kwargs={"starting_position": datetime.now(UTC)},
     daemon=True,
 )
@@ -153,12 +162,13 @@ car.send_message(Message(body, content_encoding="utf-8", content_type="applicati
 arrivals.line(arrived.get(timeout=30))
 
 # %% [markdown]
-# **What just happened?** The message went to the hub's *built-in endpoint*, a log that many programs may read. The
-# hub wrote the sender on the envelope: no device can pretend to be another.
+# **What just happened?** The hub put it into its *built-in endpoint*, a log for many readers, and wrote the sender on
+# it: no device can pose as another.
 #
-# ## The twin: what is wanted, what is so
+# ## The twin
 #
-# The cloud writes what it *desires* into a device's twin; a connected device is told at once.
+# A *twin* is a device's JSON document at the hub: what the cloud *desires* of it (it is told at once) and what it
+# *reports*.
 #
 # > ```bash
 # > az iot hub device-twin update --hub-name HUB --device-id car-1 \
@@ -394,14 +404,14 @@ edge.wait_until_connected()
 #
 # ## A module
 #
-# EchoModule is an ordinary program on the device SDK. Two of its methods:
+# EchoModule is an ordinary program on the device SDK. How it connects, and how it sends:
 
 # %%
-code.excerpt("EchoModule", "EchoModule.run", "EchoModule.echo")
+code.excerpt("EchoModule", "EchoModule.connected", "EchoModule.send")
 
 # %% [markdown]
-# It names neither hub nor key: those come from the edge (`create_from_edge_environment`). It says *output-echo*, and
-# not who gets that.
+# It names neither hub nor key: those come from the edge. It names its output (`OUTPUT` is `output-echo`), and not who
+# gets what comes out.
 #
 # ## A deployment manifest
 #
@@ -429,8 +439,8 @@ RUNTIME = {
 }
 
 # %% [markdown]
-# The blog's manifest, without its temperature sensor: EchoModule, told to tell the time every second, and one
-# route. What finds no way to the hub is kept for `timeToLiveSecs`.
+# The 2019 blog's manifest: EchoModule, told to tell the time every second, and one *route*. A route takes messages
+# `FROM` a sender `INTO` a receiver; `$upstream` is the hub. What cannot get there yet is kept for `timeToLiveSecs`.
 
 # %%
 manifest = {
@@ -547,7 +557,7 @@ wish = Twin(properties=TwinProperties(desired={"interval": 0.25}))
 arrived.queue.clear()  # what came meanwhile
 events = [next_from("edge-1/EchoModule") for _ in range(3)]
 registry.update_module_twin("edge-1", "EchoModule", wish)
-events += [next_from("edge-1/EchoModule") for _ in range(12)]
+events += [next_from("edge-1/EchoModule") for _ in range(8)]
 
 # %%
 plots.arrivals([event.enqueued_time for event in events])
@@ -710,9 +720,9 @@ print(*map(arrivals.line, heard), sep="\n")
 assert [event.body_as_str() for event in heard] == TEXTS, "not what was sent, in its order"
 
 # %% [markdown]
-# **What just happened?** The car had its acknowledgements at once, from the edge: it had stored the messages on disk
-# first. When the link came back, it sent them on, oldest first. A car that talks to the hub itself would have had to
-# keep them. The view once more, as a table that stays:
+# **What just happened?** *Store and forward*: the edge stored each message on disk, and only then acknowledged it to
+# the car. When the link came back, it sent them on, oldest first. A car that talks to the hub itself would have had
+# to keep them. The view once more, as a table that stays:
 
 # %% tags=["nbval-ignore-output"]
 view.stop()

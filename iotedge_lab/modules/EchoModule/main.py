@@ -67,13 +67,13 @@ class EchoModule:
             self.news.get(timeout=max(0.0, seconds))
 
     def connected(self) -> Any:
-        """A connected client with its handlers set; None if it was told to stop before there was one."""
+        """A connected client with its handlers; None if it was told to stop before."""
         while not self.stopping:
             client = None
             try:
                 client = IoTHubModuleClient.create_from_edge_environment()
                 self.client = client
-                # Before it connects: what waited comes at once, and the SDK drops what it has no handler for.
+                # Before connect: what waited comes at once, and is dropped without it.
                 client.on_message_received = self.echo
                 client.connect()
                 client.on_twin_desired_properties_patch_received = self.configure
