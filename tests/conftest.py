@@ -30,6 +30,15 @@ def pytest_configure(config):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(config, items):
+    """`--dist loadgroup`: a file's tests stay together, as they share a hub, but for those that say otherwise."""
+    if config.getoption("loadgroup", default=False):
+        for item in items:
+            if item.get_closest_marker("xdist_group") is None:
+                item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 @pytest.fixture(autouse=True)
 def _no_hub_from_outside(monkeypatch):
     """No test is led to a hub of the user's by a variable of theirs; a lab's `activate` sets it again."""

@@ -43,8 +43,8 @@ if model_path().is_file():  # without the detector there is nothing to measure
     )
 
 
-#: Their quick rounds take longest, and start edge devices: `make soak` runs them.
-LONG = ("filter", "car_filter", "rollout", "lake")
+#: Their quick rounds take longest: `make soak` runs them.
+LONG = ("absorb", "camera", "car_filter", "edge", "filter", "lake", "rollout", "train")
 
 
 @pytest.mark.parametrize(

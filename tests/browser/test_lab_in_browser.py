@@ -6,7 +6,6 @@ browser can reach nothing but this machine, so what passes here works offline.
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,36 +44,9 @@ def _screenshot(page: Page, name: str) -> None:
     page.screenshot(path=ARTIFACTS / f"{name}.png")
 
 
-TO_PICTURE = """(number) => { const image = document.querySelectorAll('.jp-OutputArea-output img')[number];
-    const outer = document.querySelector('.jp-WindowedPanel-outer');
-    outer.scrollTop += image.getBoundingClientRect().top - outer.getBoundingClientRect().top - 95 }"""
-
-
-def _readme_picture(page: Page) -> None:
-    """JupyterLab on the first plots, as the README shows it: copy artifacts/lab.png to notebooks/images/."""
-    from PIL import Image
-
-    page.set_viewport_size({"width": 1400, "height": 1000})
-    side = page.locator(".jp-LabShell .lm-SplitPanel-handle:visible").first.bounding_box()
-    assert side is not None
-    x, y = side["x"] + side["width"] / 2, side["y"] + side["height"] / 2
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x + 90, y, steps=5)  # else the file browser shortens the notebooks' names
-    page.mouse.up()
-    for _ in range(2):  # what comes into view takes its true height, so the first aim may be off
-        page.evaluate(TO_PICTURE, 0)
-        page.wait_for_timeout(500)
-    with Image.open(io.BytesIO(page.screenshot())) as full:
-        small = full.convert("RGB").quantize(128, dither=Image.Dither.NONE)
-    ARTIFACTS.mkdir(exist_ok=True)
-    small.save(ARTIFACTS / "lab.png", optimize=True)
-
-
-#: Those that `make test` runs in the browser too; nbval runs all of them there, and `make soak` all of them here.
-ALWAYS = ("00_start_here", "03_car_simulator")
+#: Each in a group of its own: one after another they would take longer than all other tests side by side.
 NOTEBOOKS_IN_THE_BROWSER = [
-    pytest.param(source.stem, marks=[] if source.stem in ALWAYS else [pytest.mark.soak])
+    pytest.param(source.stem, marks=pytest.mark.xdist_group(f"{source.stem} in the browser"))
     for source in sources()
 ]
 
@@ -93,8 +65,6 @@ def test_the_notebook_runs_to_its_end_in_the_browser(
     open_notebook(page, jupyterlab, f"{notebook}.ipynb")
     succeeded = run_all(page, RUN_SECONDS)
     found = cells(page)
-    if notebook.startswith("03"):
-        _readme_picture(page)
     _screenshot(page, notebook)
     too_low = {}
     for theme in contrast.THEMES:
