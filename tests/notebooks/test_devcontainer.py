@@ -24,3 +24,14 @@ def test_it_runs_this_repositorys_commands_on_a_python_that_fits() -> None:
     assert re.search(r"python:3\.1[123]-", found["image"])
     assert "--platform=linux/amd64" in found["runArgs"]
     assert f"--port={found['forwardPorts'][0]}" in found["postAttachCommand"]
+
+
+def test_codespaces_page_may_use_the_server_and_no_other_sites() -> None:
+    """JupyterLab refuses WebSockets of pages from elsewhere; a codespace's forwarded page is such a one."""
+    text = (ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8")
+    match = re.search(r"--ServerApp\.allow_origin_pat=([^'\s]+)'", text)
+    assert match is not None
+    pattern = match[1]
+    assert re.match(pattern, "https://fuzzy-lamp-jx4v9-8888.app.github.dev")
+    assert not re.match(pattern, "https://elsewhere.example/app.github.dev")
+    assert not re.match(pattern, "https://app-github.dev")
