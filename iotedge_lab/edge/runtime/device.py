@@ -16,13 +16,10 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from aiohttp import web
-
 from iotedge_lab.edge.agent import ModuleIdentity, Supervisor
 from iotedge_lab.edge.hub import EdgeHub, EdgeHubSettings
-from iotedge_lab.edge.hub.front import EdgeFront
-from iotedge_lab.edge.hub.http import make_app
 from iotedge_lab.edge.hub.identities import ModuleKeys
+from iotedge_lab.edge.hub.serving import serve
 from iotedge_lab.edge.runtime.agent import Agent, LocalModules
 from iotedge_lab.edge.runtime.diary import Diary
 from iotedge_lab.edge.runtime.gateway import Gateway
@@ -35,7 +32,6 @@ from iotedge_lab.edge.runtime.system import SystemModule
 from iotedge_lab.edge.upstream import Cloud, CloudIdentity, CloudRest, Gate, Links
 from iotedge_lab.edge.workload import WorkloadServer
 from iotedge_lab.errors import LabError, StoreUnavailable
-from iotedge_lab.serve.sniffing import Handlers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +43,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_GRACE: Final = 3.0
 _OFFLINE: Final = "offline"  # in the store: the link was taken away, and stays away over a restart
 
 
@@ -185,22 +180,7 @@ class EdgeDevice:
             log.info("edge %s has ended", self.id)
 
     async def _serve(self, held: contextlib.AsyncExitStack) -> None:
-        runner = web.AppRunner(
-            make_app(self.hub, lambda: exposition(self)), access_log=None, handle_signals=False
-        )
-        await runner.setup()
-
-        async def stop() -> None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(runner.cleanup(), _GRACE)
-
-        held.push_async_callback(stop)
-        handlers = Handlers(
-            mqtt=lambda info: EdgeFront(self.hub, info),
-            http=lambda _: runner.server(),  # type: ignore[misc] # set up above
-        )
-        await self.gateway.start(self._authority, handlers)
-        held.push_async_callback(self.gateway.close)
+        await serve(held, self.gateway, self._authority, self.hub, lambda: exposition(self))
         self._workload = WorkloadServer(
             ModuleKeys(self.hub.identities),
             self._authority,

@@ -17,13 +17,10 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from aiohttp import web
-
 from iotedge_lab.edge.errors import UpstreamAway
 from iotedge_lab.edge.hub import EdgeHub, EdgeHubSettings
-from iotedge_lab.edge.hub.front import EdgeFront
-from iotedge_lab.edge.hub.http import make_app
 from iotedge_lab.edge.hub.identities import SYSTEM_MODULES
+from iotedge_lab.edge.hub.serving import serve
 from iotedge_lab.edge.runtime.gateway import Gateway
 from iotedge_lab.edge.simulator.outputs import Outputs
 from iotedge_lab.edge.simulator.routes import TARGET, UTILITY, routes
@@ -31,7 +28,6 @@ from iotedge_lab.edge.simulator.utility import PrintingRouter, Utility
 from iotedge_lab.edge.store import KeptTwin
 from iotedge_lab.edge.upstream import Cloud, CloudIdentity, CloudRest, Gate, Links
 from iotedge_lab.errors import LabError, UsageError
-from iotedge_lab.serve.sniffing import Handlers
 from iotedge_lab.wire.topics import check_module_id
 
 if TYPE_CHECKING:
@@ -47,7 +43,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_GRACE: Final = 3.0
 _FRESH_TWIN: Final = KeptTwin(
     {"desired": {"$version": 1}, "reported": {}, "reportedVersion": 1, "baseKnown": False}, None
 )
@@ -114,7 +109,7 @@ class SingleModule:
             printer = self._hub.member(self.device, UTILITY)
             assert printer is not None  # its identity is known
             printer.arrived(Utility(self._hub, self.outputs))
-            await self._serve(held)
+            await serve(held, self._gateway, self._authority, self._hub)
             tick = self._hub.run(self._tick())
             held.callback(tick.cancel)
             self._open = held.pop_all()
@@ -127,22 +122,6 @@ class SingleModule:
         if held is not None:
             await held.aclose()
             log.info("the simulator has ended")
-
-    async def _serve(self, held: contextlib.AsyncExitStack) -> None:
-        runner = web.AppRunner(make_app(self._hub, lambda: ""), access_log=None, handle_signals=False)
-        await runner.setup()
-
-        async def stop() -> None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(runner.cleanup(), _GRACE)
-
-        held.push_async_callback(stop)
-        handlers = Handlers(
-            mqtt=lambda info: EdgeFront(self._hub, info),
-            http=lambda _: runner.server(),  # type: ignore[misc] # set up above
-        )
-        await self._gateway.start(self._authority, handlers)
-        held.push_async_callback(self._gateway.close)
 
     async def _tick(self) -> None:
         while True:
