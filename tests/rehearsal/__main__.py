@@ -20,7 +20,7 @@ from pathlib import Path
 from notebooks.source.make.source import sources
 from tests.rehearsal.image import Image, build
 from tests.rehearsal.memory import Watch
-from tests.rehearsal.session import started
+from tests.rehearsal.session import BASE, NAME, started
 
 LIMIT = 1.6e9
 """Bytes. mybinder.org ends a session at 2 GB; the rest is for what a learner does besides."""
@@ -61,7 +61,11 @@ def rehearse(image: Image, uid: int, names: list[str], core: int) -> int:
         )
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM,
-            args=["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"],
+            args=[
+                f"--host-resolver-rules=MAP {NAME} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+                # mybinder.org has https, by which a page may do what this one may as it is.
+                f"--unsafely-treat-insecure-origin-as-secure={session.page.removesuffix(BASE.rstrip('/'))}",
+            ],
         )
         page = browser.new_page(viewport={"width": 1400, "height": 900})
         watch.doing = "the badge's page"

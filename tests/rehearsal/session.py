@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 TOKEN: Final = "t0ken"
 BASE: Final = "/user/x-1/"
+NAME: Final = "binder.test"
+"""What the browser calls the server, as it has another name on mybinder.org: what trusts localhost shows."""
 LIMITS: Final = {"MEM_LIMIT": str(2 * 1024**3), "CPU_LIMIT": "1.0"}
 """What JupyterHub tells a session of mybinder.org."""
 
@@ -33,6 +35,11 @@ class Session:
 
     url: str
     seconds: float
+
+    @property
+    def page(self) -> str:
+        """The same address as the browser has it."""
+        return self.url.replace("127.0.0.1", NAME)
 
     def get(self, path: str) -> Any:
         """What Jupyter's REST API answers."""
@@ -72,6 +79,7 @@ def started(image: Image, log: Path, *, core: int | None = 0) -> Iterator[Sessio
         f"--NotebookApp.base_url={BASE}",
         f"--NotebookApp.token={TOKEN}",
         "--NotebookApp.trust_xheaders=True",
+        "--ServerApp.allow_remote_access=True",  # as --ip=0.0.0.0 means it there; here it stays on loopback
         "--LabApp.expose_app_in_browser=True",  # window.jupyterapp, by which the rehearsal asks for Run All
     ]
     begun = time.monotonic()

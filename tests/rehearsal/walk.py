@@ -44,7 +44,7 @@ def badge_page() -> str:
 def open_badge(page: Page, session: Session) -> float:
     """Open it and wait for both halves; the seconds it took. Raises AssertionError if it is not as it should be."""
     begun = time.monotonic()
-    page.goto(f"{session.url}/{badge_page()}?token={TOKEN}", timeout=PATIENCE)
+    page.goto(f"{session.page}/{badge_page()}?token={TOKEN}", timeout=PATIENCE)
     page.wait_for_function("() => window.jupyterapp", timeout=PATIENCE)
     page.evaluate("() => jupyterapp.restored")
     page.locator(".jp-NotebookPanel:visible").wait_for(timeout=PATIENCE)
