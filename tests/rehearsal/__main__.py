@@ -53,6 +53,7 @@ def rehearse(image: Image, uid: int, names: list[str], core: int) -> int:
     from tests.browser.conftest import CHROMIUM
     from tests.rehearsal.walk import click_tile, open_badge, run_notebooks
 
+    image.refresh()
     log = Path(tempfile.mkdtemp(prefix="rehearsal-")) / "server.log"
     failed = False
     with Watch(uid) as watch, started(image, log, core=core) as session, sync_playwright() as playwright:

@@ -104,6 +104,10 @@ class Image:
         variables = [f"{name}={value}" for name, value in self.environment().items()]
         return [*one, *as_user, "env", "-i", f"--chdir={self.home}", *variables, *words]
 
+    def refresh(self) -> None:
+        """As each session finds it: without what another one has left, and with what the build has fetched."""
+        self.run("bash", "-c", "git checkout --quiet . && git clean -qfdx --exclude=.cache")
+
     def run(self, *words: str) -> None:
         """Run it to its end. Raises CalledProcessError."""
         subprocess.run(self.command(words), check=True)
