@@ -109,6 +109,30 @@ def _rolling(column: str, **how: Any) -> Callable[[DataFrame], Any]:
     return my_feature
 
 
+def _by_index(rows: DataFrame) -> Any:
+    return rows.groupby("Group")["engine_rpm"].rolling(20, min_periods=1).mean()
+
+
+def _by_chance(rows: DataFrame) -> Any:
+    return np.random.default_rng().random(len(rows))
+
+
+def _scaled_by_chance(rows: DataFrame) -> Any:
+    names = np.random.default_rng().permutation(rows["Group"].unique())
+    held_out = rows["Group"].isin(names[:4])
+    mean = rows["engine_rpm"][~held_out].mean()
+    rows = rows.assign(engine_rpm=rows["engine_rpm"] / mean)
+    return rows[~held_out], rows[held_out]
+
+
+def _from_elsewhere(_: Dataset) -> Any:
+    return _lightgbm(30, 6)(_whole())
+
+
+def _of_five(data: Dataset) -> Any:
+    return LGBMRegressor(n_estimators=5, n_jobs=1, verbose=-1).fit(data.features[:, :5], data.target)
+
+
 def _from_outside(rows: DataFrame) -> Any:
     return _plain().target[rows.index]
 
@@ -161,6 +185,20 @@ CASES: list[tuple[Any, Any, Any, Word, str]] = [
     (PREPARE, _rows, _mended(_over_all), Word.WRONG, "into the drive above"),
     (PREPARE, _rows, _mended(scaled="all"), Word.WRONG, "take from train alone"),
     (PREPARE, _rows, _mended(_over_all, _by_lot), Word.WRONG, "(1 more after this)"),
+    (PREPARE, _rows, lambda rows: list(_mended()(rows)), Word.OK, "nothing leaks"),
+    (PREPARE, _rows, _mended(change=lambda half: half.assign(car="blue")), Word.WRONG, "'car' is of type"),
+    (PREPARE, _rows, _mended(lambda rows: "fast"), Word.WRONG, "'rpm, smooth' is of type"),
+    (PREPARE, _rows, _mended(lambda rows: 0.0), Word.WRONG, "does not follow the engine speed"),
+    (PREPARE, _rows, _mended(split=lambda rows: _by_drive(rows)[::-1]), Word.WRONG, "train first, then test"),
+    (PREPARE, _rows, _mended(change=lambda half: half.assign(Group="a")), Word.WRONG, "they name the rows"),
+    (
+        PREPARE,
+        _rows,
+        _mended(change=lambda half: half.iloc[:, [*range(half.shape[1]), 3]]),
+        Word.WRONG,
+        "is there twice",
+    ),
+    (PREPARE, _rows, _mended(split=_scaled_by_chance), Word.WRONG, "draw with a random_state"),
     (FEATURE, _data, _rolling("engine_rpm"), Word.OK, "the RMSE falls from 6.5 to 6.0 mph"),
     (FEATURE, _data, lambda rows: ..., Word.NOT_YET, "gives nothing back yet"),
     (FEATURE, _data, lambda rows: rows["speed"], Word.WRONG, "raised KeyError"),
@@ -174,6 +212,14 @@ CASES: list[tuple[Any, Any, Any, Word, str]] = [
     (FEATURE, _data, _from_outside, Word.WRONG, "for half of the drives alone"),
     (FEATURE, _data, lambda rows: rows["engine_rpm"] * 2.0, Word.WRONG, "no less, and 4% less"),
     (FEATURE, _data, _rolling("acceleration_gs", closed="both"), Word.OK, "less"),
+    (FEATURE, _data, lambda rows: list(_rolling("engine_rpm")(rows)), Word.OK, "the RMSE falls"),
+    (FEATURE, _data, lambda rows: _by_index(rows).reset_index(level=0, drop=True), Word.OK, "the RMSE falls"),
+    (FEATURE, _data, _by_index, Word.WRONG, "have another index than the rows"),
+    (FEATURE, _data, _by_chance, Word.WRONG, "not by chance"),
+    (FEATURE, _data, lambda rows: ["1.5"] * len(rows), Word.WRONG, "numbers were expected"),
+    (MODEL, _drives, lambda data: LGBMRegressor, Word.WRONG, "the class LGBMRegressor itself"),
+    (MODEL, _drives, _from_elsewhere, Word.WRONG, "on fewer rows the same model came"),
+    (MODEL, _drives, _of_five, Word.WRONG, "it cannot predict: X has 24 features"),
     (MODEL, _drives, _lightgbm(30, 6), Word.OK, "by whole drives; the linear model by"),
     (MODEL, _drives, lambda data: ..., Word.NOT_YET, "gives nothing back yet"),
     (MODEL, _drives, lambda data: 5, Word.WRONG, "a trained model was expected"),

@@ -34,6 +34,9 @@ SMOOTH: Final = "rpm, smooth"
 LESS: Final = 0.04
 """By so much, as a share, a feature has to lower the error."""
 
+FOLLOWS: Final = 0.3
+"""The least correlation of `SMOOTH` with the engine speed."""
+
 SMALL: Final = 20_000
 """Bytes that the small model may have as ONNX."""
 
@@ -99,15 +102,36 @@ def _halves(prepare: Callable[[DataFrame], Any], rows: DataFrame) -> tuple[DataF
 
 def _features(train: DataFrame, test: DataFrame, rows: DataFrame) -> list[str]:
     names = [name for name in train.columns if name not in (*_KEYS, TARGET)]
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
     if set(test.columns) - {*_KEYS, TARGET} != set(names):
         raise Wrong("train and test have different columns; a model needs the same in both")
     lost = [name for name in (*INPUTS, SMOOTH) if name not in names]
     if lost:
         raise Wrong(f"the feature {lost[0]!r} is gone; mend the step, do not drop it")
+    twice = train.columns[train.columns.duplicated()]
+    if len(twice):
+        raise Wrong(f"the column {twice[0]!r} is there twice; each once is enough")
+    odd = [name for name in names if not (is_bool_dtype(train[name]) or is_numeric_dtype(train[name]))]
+    if odd:
+        raise Wrong(f"the feature {odd[0]!r} is of type {train[odd[0]].dtype}; a feature is a number")
+    known = rows.set_index(_KEYS).index
+    if not all(half.set_index(_KEYS).index.isin(known).all() for half in (train, test)):
+        raise Wrong(
+            "Group or Seconds are others than they were; they name the rows, so leave them as they are"
+        )
     if np.allclose(train[SMOOTH], train["engine_rpm"]):
         raise Wrong(f"{SMOOTH!r} is the engine speed itself; smooth it, over rows that are there already")
+    if (
+        not train[SMOOTH].corr(train["engine_rpm"]) > FOLLOWS
+    ):  # a column of one number, or of none, has no correlation
+        raise Wrong(f"{SMOOTH!r} does not follow the engine speed; it is its mean over a few rows up to now")
     if len(train) + len(test) < 0.8 * len(rows):
         raise Wrong(f"{len(train) + len(test):,} of {len(rows):,} rows are left; use all of them")
+    if len(test) > 2 * len(train):
+        raise Wrong(
+            f"{len(train):,} rows to learn from, and {len(test):,} to judge by; return train first, then test"
+        )
     return names
 
 
@@ -122,6 +146,10 @@ def _leaks(prepare: Callable[[DataFrame], Any], rows: DataFrame, features: list[
     train, test = run(rows)
     groups = set(train.index.get_level_values(0)) & set(test.index.get_level_values(0))
     before = _whole(train, test)
+    if _changed(before, _whole(*run(rows))).any():
+        raise Wrong(
+            "asked again, other numbers came; draw with a random_state, so that a run can be repeated"
+        )
     leaks = [Leak.LOT] if groups else []
     faster = rows.copy()
     faster[TARGET] = faster[TARGET] * 1.7 + 3.0
@@ -202,7 +230,17 @@ def check_my_feature(my_feature: Callable[[DataFrame], Any], data: Dataset) -> s
 
 def _column(my_feature: Callable[[DataFrame], Any], rows: DataFrame) -> NDArray[np.float64]:
     answer = ask(my_feature, rows.copy())
+    index: Any = getattr(answer, "index", None)  # a list has a method of this name
+    if hasattr(index, "equals") and len(answer) == len(rows) and not index.equals(rows.index):
+        if index.nlevels == 1 and index.is_unique and index.isin(rows.index).all():
+            return _column(lambda _: answer.reindex(rows.index), rows)  # pandas puts each beside its row, too
+        raise Wrong(
+            "the numbers have another index than the rows, as groupby(...).rolling(...) gives "
+            'them; groupby("Group")[...].transform(...) keeps it'
+        )
     try:
+        if any(isinstance(each, str) for each in np.asarray(answer, dtype=object).flat):
+            raise TypeError  # "1.5" is no number yet
         values = np.asarray(answer, dtype=np.float64)
     except (TypeError, ValueError):
         raise Wrong(f"numbers were expected, my_feature gave {type(answer).__name__}") from None
@@ -222,6 +260,10 @@ def _judge_feature(
     """Raises `Wrong` for a look ahead, and for one over the border of a drive."""
     if values.min() == values.max():
         raise Wrong("that is the same number in each row, and teaches nothing")
+    if not np.array_equal(_column(my_feature, rows), values):
+        raise Wrong(
+            "asked again for the same rows, other numbers came; a feature is made of the rows, not by chance"
+        )
     number = rows.groupby(GROUP).cumcount().to_numpy()
     size = rows.groupby(GROUP)[SECONDS].transform("size").to_numpy()
     early = number < size // 2
@@ -260,6 +302,10 @@ def _judge(data: Dataset) -> Any:
 def check_small_model(small_model: Callable[[Dataset], Any], data: Dataset) -> str:
     """(data) -> a model trained on it: at most `SMALL` bytes as ONNX, at most half the linear model's error."""
     model = ask(small_model, data)
+    if isinstance(model, type):
+        raise Wrong(
+            f"that is the class {model.__name__} itself; make one, and train it: {model.__name__}(...).fit(...)"
+        )
     if not hasattr(model, "predict"):
         raise Wrong(f"a trained model was expected, small_model gave {type(model).__name__}")
     size = _size(model, len(data.names))
@@ -268,13 +314,17 @@ def check_small_model(small_model: Callable[[Dataset], Any], data: Dataset) -> s
             f"as ONNX it has {size:,} bytes, more than {SMALL:,}; fewer trees (n_estimators) or smaller ones "
             "(num_leaves): a leaf takes about 80 bytes"
         )
-    given = [model]
+    given, everywhere = [model], _predicted(model, data)
 
     def maker(part: Dataset) -> Any:
         trained = ask(small_model, part)
         if any(trained is other for other in given):
             raise Wrong("the same model came twice; train a new one on the rows that are handed over")
         given.append(trained)
+        if np.array_equal(_predicted(trained, data), everywhere):
+            raise Wrong(
+                "on fewer rows the same model came; train it on the data that are handed over, and no others"
+            )
         return trained
 
     compared = compare(data, {"linear": linear, "it": maker}, ["drive"])
@@ -287,10 +337,24 @@ def check_small_model(small_model: Callable[[Dataset], Any], data: Dataset) -> s
     return f"{size:,} bytes, off by {found:.1f} mph (RMSE) by whole drives; the linear model by {line:.1f}"
 
 
+def _predicted(model: Any, data: Dataset) -> NDArray[np.float64]:
+    try:
+        return np.asarray(model.predict(data.features), dtype=np.float64)
+    except Exception as error:  # each library has errors of its own
+        said = str(error).partition("\n")[0]
+        raise Wrong(f"it cannot predict: {said}; train it with data.features as they are") from error
+
+
 def _size(model: Any, features: int) -> int:
     try:
         return len(to_onnx(model, features).SerializeToString())
     except LabError as error:
         raise Wrong(f"it cannot be made ONNX: {error}") from error
     except Exception as error:  # the converters have errors of their own, of each library
-        raise Wrong(f"it cannot be made ONNX: {type(error).__name__}: {error}; was it trained?") from error
+        name, said = type(error).__name__, str(error).partition("\n")[0]
+        hint = (
+            "was it trained?"
+            if name == "NotFittedError"
+            else "LGBMRegressor(...).fit(...) gives one that can"
+        )
+        raise Wrong(f"it cannot be made ONNX: {name}: {said}; {hint}") from error

@@ -9,7 +9,7 @@ import numpy as np
 from iotedge_lab.camera.boxes import Box
 from iotedge_lab.camera.detector import LABELS, ROAD_CLASSES, Detection
 from iotedge_lab.show.curves import Point
-from iotedge_lab.show.exercises.verdict import NotYet, Wrong, ask, check
+from iotedge_lab.show.exercises.verdict import NotYet, Wrong, ask, ask_bool, ask_list, check, is_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -62,16 +62,15 @@ class _Detector:
 def check_unprotected(unprotected: Callable[[Any, NDArray[np.uint8]], Sequence[Detection]]) -> str:
     """(detector, frame) -> the people and bicycles in the frame, and nothing else."""
     detector = _Detector()
-    try:
-        answer = ask(unprotected, detector, np.zeros((36, 64, 3), np.uint8))
-    except Wrong as wrong:
-        # What the stand-in has to say is said inside the learner's function.
-        if isinstance(wrong.__cause__, Wrong | NotYet):
-            raise wrong.__cause__ from None
-        raise
-    labels = _labels(answer)
+    given = ask_list(unprotected, "detections", detector, np.zeros((36, 64, 3), np.uint8))
     if not detector.looked:
-        raise Wrong("nobody looked at the frame; detector.detect(frame) does")
+        raise Wrong(
+            "the detector that was handed over has not looked at the frame; detector.detect(frame) does"
+        )
+    strangers = [each for each in given if not isinstance(each, Detection)]
+    if strangers:
+        raise Wrong(f"detections are wanted as detect gave them, not {_shown(strangers[0])}")
+    labels = [each.label for each in given]
     if "Car" in labels or "Vehicle" in labels or "Dog" in labels:
         raise Wrong(f"the answer has {', '.join(sorted(set(labels)))}; people and bicycles are wanted alone")
     missing = [name for name in UNPROTECTED if name not in labels]
@@ -82,20 +81,13 @@ def check_unprotected(unprotected: Callable[[Any, NDArray[np.uint8]], Sequence[D
             f"no {' and no '.join(missing)} in the answer, though there are some in the picture; the detector tells "
             f"only its classes, and these are {detector.classes}"
         )
+    if len(labels) > len(UNPROTECTED):
+        raise Wrong("each of them is in the answer more than once; let the detector look once")
     return "people and bicycles are told, and cars are not"
 
 
-def _labels(answer: Any) -> list[str]:
-    try:
-        given = list(answer)
-    except TypeError:
-        raise Wrong(f"a list of detections was expected, this is {type(answer).__name__}") from None
-    if ... in given:
-        raise NotYet("replace the ... in it and run both cells again")
-    strangers = [each for each in given if not isinstance(each, Detection)]
-    if strangers:
-        raise Wrong(f"detections are wanted as detect gave them, not {strangers[0]!r}")
-    return [each.label for each in given]
+def _shown(stranger: object) -> str:
+    return repr(stranger) if isinstance(stranger, str | int | float) else f"of type {type(stranger).__name__}"
 
 
 # -- a region of interest --------------------------------------------------------------------------------------
@@ -133,18 +125,24 @@ def check_inside(inside: Callable[[Box, Box], bool]) -> str:
             "that hangs over its top, its centre within",
             Box(300, 120, 380, 220),
             True,
-            "; it is the centre that counts",
+            "; it is the centre that counts, across with left and right, down with top and bottom",
         ),
     ):
-        answer = ask(inside, box, _LANE)
-        if not isinstance(answer, bool | np.bool_):
-            raise Wrong(f"True or False was expected, inside gave {answer!r}")
-        if bool(answer) is not wanted:
+        answer = ask_bool(inside, box, _LANE)
+        if answer is not wanted:
             where = "inside" if answer else "outside"
             raise Wrong(f"a box {words} is {where} by your function{hint}")
     moved = Box(0, 0, 100, 100)
-    if ask(inside, Box(20, 20, 40, 40), moved) is not True:
-        raise Wrong("right for one region, but not for another; take the limits from region")
+    for where, box, wanted in (
+        ("in the middle of", Box(40, 40, 60, 60), True),
+        ("far to the right of", Box(290, 40, 310, 60), False),
+        ("far below", Box(40, 290, 60, 310), False),
+    ):
+        if ask_bool(inside, box, moved) is not wanted:
+            raise Wrong(
+                f"right for one region, but not for another: a box {where} {moved} is "
+                f"{'outside' if wanted else 'inside'} by your function; take all four limits from region"
+            )
     return "boxes count by their centre, at all four sides of the region"
 
 
@@ -163,6 +161,11 @@ _STRICT: Final = (
     Point(0.4, 0.95, 0.97, 0.12),
     Point(0.5, 0.98, 0.90, 0.08),
     Point(0.6, 0.97, 0.70, 0.09),
+)
+_AT_THE_LIMIT: Final = (
+    Point(0.2, 0.60, 0.99, 0.90),
+    Point(0.3, 0.94, 0.95, MOST_FALSE),
+    Point(0.4, 0.97, 0.90, 0.05),
 )
 
 
@@ -185,10 +188,16 @@ def check_choose(choose: Callable[[Sequence[Point]], float]) -> str:
         )
     if _threshold(choose, (*_CURVE[2:], *_CURVE[:2])) != 0.4:
         raise Wrong("in another order of the points the answer is another; go by their values")
-    if _threshold(choose, _STRICT) != 0.5:
+    answer = _threshold(choose, _STRICT)
+    if answer != 0.5:
+        found = next(point for point in _STRICT if point.threshold == answer)
         raise Wrong(
-            "right for one curve, but not for another; compare each point's false_per_frame and recall"
+            f"right for one curve, but not for another: there you take {answer}, with {found.false_per_frame} false "
+            f"boxes a frame and {found.recall:.0%} found; 0.5 has 0.08 and 90%. Compare each point's "
+            "false_per_frame and recall"
         )
+    if _threshold(choose, _AT_THE_LIMIT) != 0.3:
+        raise Wrong(f"a point with exactly {MOST_FALSE} false boxes a frame is left out; at most is <=")
     return f"of what stays within {MOST_FALSE} false boxes a frame, the threshold that finds most"
 
 
@@ -196,9 +205,11 @@ def _threshold(choose: Callable[[Sequence[Point]], float], points: Sequence[Poin
     answer = ask(choose, list(points))
     if isinstance(answer, Point):
         raise Wrong("that is the whole point; its threshold is wanted: .threshold")
-    if isinstance(answer, bool) or not isinstance(answer, int | float):
+    if not is_number(answer):
         raise Wrong(f"a threshold is a number, choose gave {answer!r}")
     if answer not in {point.threshold for point in points}:
         hint = "; that is a recall" if answer in {point.recall for point in points} else ""
+        if answer in {point.false_per_frame for point in points}:
+            hint = "; that is a number of false boxes"
         raise Wrong(f"no point has the threshold {answer:g}{hint}")
     return float(answer)

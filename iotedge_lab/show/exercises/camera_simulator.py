@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from iotedge_lab.edge.errors import InvalidManifest
 from iotedge_lab.edge.manifest import load, resolve_mounts
-from iotedge_lab.show.exercises.verdict import NotYet, Wrong, ask, check
+from iotedge_lab.show.exercises.verdict import NotYet, Wrong, ask, ask_list, check, is_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from iotedge_lab.edge.manifest import CreateOptions, Mount
 
@@ -23,6 +23,10 @@ IN_MODULE: Final = "stream"
 
 _KEYS: Final = ("Type", "Source", "Target")
 
+_READING: Final = (
+    "right for a list, but a video that is being read has no length and is gone through once, frame by frame"
+)
+
 Json = dict[str, Any]
 
 
@@ -31,10 +35,10 @@ def check_metered(metered: Callable[[int, int], int]) -> str:
     """(bytes of a message, bytes of a meter's step) -> as how many messages it counts: every step begun."""
     size, step = 6_000, 4_096
     answer = ask(metered, size, step)
-    if isinstance(answer, bool) or not isinstance(answer, int | float):
+    if not is_number(answer):
         raise Wrong(f"a number was expected, metered gave {answer!r}")
     slips = {
-        "that rounds down; a step that has begun counts in full: math.ceil": size // step,
+        "that is 1; a step that has begun counts in full, so round up: math.ceil": size // step,
         "that is a share; only whole messages are counted: math.ceil": size / step,
         "that is the wrong way round; how many steps go into the message?": step / size,
     }
@@ -47,7 +51,8 @@ def check_metered(metered: Callable[[int, int], int]) -> str:
         )
     whole = ask(metered, 3 * step, step)
     if whole != 3:
-        raise Wrong(f"{3 * step:,} bytes are three whole steps: 3 messages, not {whole!r}")
+        hint = "; a step is added where none has begun" if whole == 4 else ""
+        raise Wrong(f"{3 * step:,} bytes are three whole steps: 3 messages, not {whole!r}{hint}")
     other = ask(metered, 1_200, 512)
     if other != 3:
         raise Wrong(
@@ -68,7 +73,7 @@ class _Frame:
 
 
 @check
-def check_one_a_second(one_a_second: Callable[[Sequence[Any]], Sequence[Any]]) -> str:
+def check_one_a_second(one_a_second: Callable[[Iterable[Any]], Iterable[Any]]) -> str:
     """(frames with .seconds) -> the first frame of each second of the video."""
     even = [_Frame(number, number / 24) for number in range(72)]
     got = _seconds(one_a_second, even)
@@ -94,17 +99,18 @@ def check_one_a_second(one_a_second: Callable[[Sequence[Any]], Sequence[Any]]) -
             f"of frames at {_short([frame.seconds for frame in uneven])} s, those at 0, 1.2, 2.1 and 4.7 are the "
             f"first of their seconds, not {_short(got)}; int(frame.seconds) says which second it is"
         )
+    # A reader of a video hands over one frame after the other, and has no length.
+    try:
+        got = _seconds(one_a_second, iter(uneven))
+    except Wrong as wrong:
+        raise Wrong(f"{_READING}: {wrong}") from wrong
+    if got != [0.0, 1.2, 2.1, 4.7]:
+        raise Wrong(f"{_READING}: {_short(got)} s came, and 0, 1.2, 2.1 and 4.7 were wanted")
     return "72 frames became 3, and frames that came unevenly were told apart as well"
 
 
-def _seconds(one_a_second: Callable[[Sequence[Any]], Sequence[Any]], frames: Sequence[_Frame]) -> list[float]:
-    answer = ask(one_a_second, list(frames))
-    try:
-        given = list(answer)
-    except TypeError:
-        raise Wrong(f"a list of frames was expected, one_a_second gave {type(answer).__name__}") from None
-    if ... in given:
-        raise NotYet("replace the ... in it and run both cells again")
+def _seconds(one_a_second: Callable[[Iterable[Any]], Iterable[Any]], frames: Iterable[_Frame]) -> list[float]:
+    given = ask_list(one_a_second, "frames", list(frames) if isinstance(frames, list) else frames)
     strangers = [each for each in given if not isinstance(each, _Frame)]
     if strangers:
         raise Wrong(
@@ -132,8 +138,10 @@ def check_mount(mount: Any) -> str:
         raise Wrong(
             f"a mount is an object with Type, Source and Target, this is of type {type(mount).__name__}"
         )
-    if ... in mount.values():
+    if any(value is ... or value == "..." for value in mount.values()):
         raise NotYet("replace the ... in it and run both cells again")
+    if "HostConfig" in mount:
+        raise Wrong("those are the whole createOptions; the mount alone is wanted, they are in the next cell")
     lower = {name: name.title() for name in mount if name not in _KEYS and str(name).title() in _KEYS}
     if lower:
         raise Wrong(
@@ -142,14 +150,20 @@ def check_mount(mount: Any) -> str:
     missing = [name for name in _KEYS if not mount.get(name)]
     if missing:
         raise Wrong(f"the mount lacks {', '.join(missing)}; it says what kind it is, from where and to where")
-    if _same(str(mount["Source"]), f"/app/{IN_MODULE}"):
+    for name in _KEYS:
+        if not isinstance(mount[name], str):
+            raise Wrong(f"{name} is a text, in quotes; this is of type {type(mount[name]).__name__}")
+    if _same(mount["Source"], f"/app/{IN_MODULE}"):
         raise Wrong("that is the wrong way round: Source is on the device, Target in the module")
     if mount["Type"] != "bind":
         raise Wrong(f"a folder of the device is mounted with the type 'bind', not {mount['Type']!r}")
     try:
         options = _create_options(mount)
     except InvalidManifest as error:
-        raise Wrong(f"an edge device would refuse it: {error}") from error
+        said = str(error).partition("Mounts[0]")[2].lstrip(".: ") or str(
+            error
+        )  # without the way to the mount
+        raise Wrong(f"an edge device would refuse it: {said}") from error
     _judge_mount(options.mounts[0])
     return f"what the module writes into {IN_MODULE}/ lies in {HOST_FOLDER} of the device, for others to read"
 
@@ -175,6 +189,8 @@ def _judge_mount(mount: Mount) -> None:
     link = resolve_mounts([mount], working_folder=module, device_folder=device)[0]
     at_target, at_source = link.path == module / IN_MODULE, _same(mount.source, HOST_FOLDER)
     if at_target and at_source:
+        if mount.read_only:
+            raise Wrong("with ReadOnly the module cannot write its videos there; leave that out")
         return
     if not at_target:
         raise Wrong(f"the module sees the folder at {mount.target}; its videos go to /app/{IN_MODULE}")

@@ -21,12 +21,13 @@ import functools
 import html
 import inspect
 import linecache
+import numbers
 import re
 import sys
 import textwrap
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, ParamSpec
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from iotedge_lab import progress
 from iotedge_lab.hub.state import StateFolder
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 SOLUTION: Final = "# One solution"
 """How the cell of a folded solution begins"""
@@ -44,8 +46,8 @@ SOLUTION: Final = "# One solution"
 _LONGEST_CALL: Final = 80
 """Characters of a call that a verdict still spells out."""
 
-_OUR_OWN = re.compile(r"\b_[A-Z]\w*\.(?=\w+\(\))")
-"""What Python says before the name of a method of a check's stand-in for an SDK's object."""
+_OUR_OWN = re.compile(r"\b_(?=[A-Z]\w*' object )|\b_[A-Z]\w*\.(?=\w+\(\))")
+"""What Python says of a check's stand-in for an SDK's object: its underscore, and its name before a method's."""
 
 
 class Word(Enum):
@@ -136,9 +138,37 @@ def ask(function: Any, *args: Any, **kwargs: Any) -> Any:
     return answer
 
 
+def ask_list(function: Any, of: str, *args: Any) -> list[Any]:
+    """As `ask`, for what can be gone through: a list, a tuple, a generator. of: what is in it, such as "frames".
+
+    What a generator raises while it is gone through is the learner's, too. Raises `NotYet` for a `...` in the list.
+    """
+    answer = ask(function, *args)
+    if isinstance(answer, str) or not hasattr(answer, "__iter__"):
+        shown = repr(answer) if isinstance(answer, str) else _a(answer)
+        raise Wrong(f"a list of {of} was expected, {_name(function)} gave {shown}")
+    given = _guarded(lambda: list(answer), function, args)
+    if any(each is ... for each in given):
+        raise NotYet("replace the ... in it and run both cells again")
+    return given
+
+
+def ask_bool(function: Any, *args: Any) -> bool:
+    """As `ask`, for a truth value; NumPy's is one, too."""
+    answer = ask(function, *args)
+    if type(answer).__name__ not in ("bool", "bool_"):
+        raise Wrong(f"True or False was expected, {_name(function)} gave {answer!r}")
+    return bool(answer)
+
+
+def is_number(answer: object) -> bool:
+    """Whether an answer is a number, be it Python's or NumPy's; True is none."""
+    return isinstance(answer, numbers.Real) and not isinstance(answer, bool)
+
+
 def _nothing(function: Any, answer: Any, args: tuple[Any, ...]) -> NotYet | Wrong:
     """What to say of a function that has given nothing back, by what is written in it."""
-    name = getattr(function, "__name__", "your function")
+    name = _name(function)
     try:
         written = list(ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function)))))
     except (OSError, TypeError, SyntaxError):  # no file, no function, a lambda in the middle of a line
@@ -150,12 +180,19 @@ def _nothing(function: Any, answer: Any, args: tuple[Any, ...]) -> NotYet | Wron
         prints = any(isinstance(node, ast.Name) and node.id == "print" for node in written)
         why = ": print shows a value, and hands over nothing" if prints else ""
         return NotYet(f"{name} gives nothing back yet{why}; end it with return and the answer")
-    return Wrong(f"{_call(function, args)} gave {answer!r}, and an answer was expected")
+    return Wrong(
+        f"{_call(function, args)} gave {answer!r}, and an answer was expected; "
+        "does each way through it end with return?"
+    )
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__name__", "your function"))
 
 
 def _call(function: Any, args: tuple[Any, ...]) -> str:
     """The call in short: with its arguments where they are few, since they say which case it was."""
-    name = getattr(function, "__name__", "your function")
+    name = _name(function)
     call = f"{name}({', '.join(map(repr, args))})"
     return call if len(call) <= _LONGEST_CALL and "<" not in call.removeprefix("<lambda>") else name
 
@@ -166,10 +203,19 @@ def run(function: Any, *args: Any, **kwargs: Any) -> Any:
         raise NotYet("write the function first, then run this cell again")
     if not callable(function):
         raise Wrong(f"a function was expected here, this is {_a(function)}; hand over its name, without ()")
+    return _guarded(lambda: function(*args, **kwargs), function, args)
+
+
+def _guarded(work: Callable[[], T], function: Any, args: tuple[Any, ...]) -> T:
+    """What the work gives, in which the learner's code runs; what that raises is said, with its line."""
     try:
-        return function(*args, **kwargs)
+        return work()
+    except (NotYet, Wrong):
+        raise  # a stand-in for an SDK's object has its say
     except Exception as error:
         said = _OUR_OWN.sub("", str(error))
+        if "'ellipsis'" in said:  # as in `... + 1`
+            raise NotYet("replace the ... in it and run both cells again") from error
         if isinstance(error, TypeError) and " for ^:" in said:
             said += "; a power is ** in Python"
         line = _line_of(error, function)
@@ -177,7 +223,7 @@ def run(function: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _a(value: object) -> str:
-    name = type(value).__name__
+    name = type(value).__name__.lstrip("_")  # a check's stand-in has an underscore
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
