@@ -27,7 +27,7 @@ GROW = """() => { const outer = document.querySelector('.jp-WindowedPanel-outer'
     return innerHeight - outer.clientHeight + outer.scrollHeight }"""
 
 PICTURES = """() => [...document.querySelectorAll('.jp-OutputArea-output img')]
-    .map(image => ({alt: image.alt, width: image.naturalWidth}))"""
+    .map(image => ({alt: image.alt || image.title, width: image.naturalWidth}))"""
 
 
 def _screenshot(page: Page, name: str) -> None:
