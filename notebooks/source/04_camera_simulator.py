@@ -275,7 +275,7 @@ def one_a_second(frames):
 exercise.check_one_a_second(one_a_second)
 
 # %%
-few = one_a_second(read_video(film.path))
+few = list(one_a_second(read_video(film.path)))
 shown = {f"{each.seconds:.0f} s": each.image for each in few[::2]}
 frames.strip(shown, "The road as the video shows it after")
 

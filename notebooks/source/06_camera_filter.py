@@ -90,7 +90,7 @@ def unprotected(detector, frame):
 exercise.check_unprotected(unprotected)
 
 # %%
-apart = unprotected(Detector(), picture.image)
+apart = list(unprotected(Detector(), picture.image))
 frames.frame(picture.image, "People and bicycles alone, no car.", boxes=apart)
 
 # %% [markdown]
