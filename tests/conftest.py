@@ -30,13 +30,21 @@ def pytest_configure(config):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(config, items):
-    """`--dist loadgroup`: a file's tests stay together, as they share a hub, but for those that say otherwise."""
-    if config.getoption("loadgroup", default=False):
-        for item in items:
-            if item.get_closest_marker("xdist_group") is None:
-                item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+#: Its tests need not run one after another on one worker: they would take longer than all others side by side.
+SCATTERED = "tests/browser/test_lab_in_browser.py"
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """`--dist loadfile`: a file's tests stay together, as they share a hub, but for one file's."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return nodeid if nodeid.startswith(SCATTERED) else super()._split_scope(nodeid)
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True)

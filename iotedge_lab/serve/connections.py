@@ -6,6 +6,7 @@ What a listener needs to remember of each, and no more: with a thousand devices 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
 from typing import TYPE_CHECKING, cast
 
@@ -102,4 +103,7 @@ class OpenConnections:
         for refer in list(self._transports.values()):
             transport = refer()
             if transport is not None:
-                transport.abort()
+                with contextlib.suppress(
+                    AttributeError
+                ):  # asyncio's to Python 3.11.2, where it has ended already
+                    transport.abort()

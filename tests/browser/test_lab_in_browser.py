@@ -44,14 +44,7 @@ def _screenshot(page: Page, name: str) -> None:
     page.screenshot(path=ARTIFACTS / f"{name}.png")
 
 
-#: Each in a group of its own: one after another they would take longer than all other tests side by side.
-NOTEBOOKS_IN_THE_BROWSER = [
-    pytest.param(source.stem, marks=pytest.mark.xdist_group(f"{source.stem} in the browser"))
-    for source in sources()
-]
-
-
-@pytest.mark.parametrize("notebook", NOTEBOOKS_IN_THE_BROWSER)
+@pytest.mark.parametrize("notebook", [source.stem for source in sources()])
 def test_the_notebook_runs_to_its_end_in_the_browser(
     jupyterlab: str, browser: Browser, notebook: str
 ) -> None:

@@ -12,7 +12,7 @@ from iotedge_lab.edge.agent import ModuleIdentity, ModuleState, Supervisor
 from iotedge_lab.edge.manifest import ImageTable
 
 WAITING = "import signal\nprint('ready')\nsignal.pause()\n"
-PATIENCE = 30.0  # seconds until a test gives up
+PATIENCE = 60.0  # seconds until a test gives up
 
 
 class Time:
