@@ -44,7 +44,7 @@ lint: $(STAMP)    ## Style, types, and which room may import which
 	@$(BIN)/lint-imports
 
 unit: $(STAMP)    ## The tests of the library
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder tests
 
 workbooks: $(STAMP)  ## Run the notebooks and compare with their stored outputs
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --timeout=150 --nbval --nbval-current-env \
