@@ -12,7 +12,7 @@ from tests.browser.conftest import TOKEN
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import FrameLocator, Page
 
 BETWEEN = "\n# ---\n"
 """What stands between two cells in the text of a small notebook."""
@@ -52,6 +52,17 @@ def open_lab(page: Page, url: str, path: str = "") -> None:
     page.goto(f"{url}/lab/workspaces/test{path}?token={TOKEN}&reset")
     page.wait_for_function("() => window.jupyterapp", timeout=60_000)
     page.evaluate("() => jupyterapp.restored")
+
+
+def open_workspace(page: Page, url: str) -> FrameLocator:
+    """What `make lab` opens: 00 on the left with a kernel, the portal on the right, which this gives."""
+    page.goto(f"{url}/?token={TOKEN}")
+    page.get_by_role("heading", name="00 Start here").first.wait_for(timeout=60_000)
+    portal = page.frame_locator("iframe[src*='iotedge-lab']")
+    portal.get_by_role("heading", name="Overview").wait_for(timeout=60_000)
+    page.wait_for_function("() => window.jupyterapp")
+    page.evaluate("() => jupyterapp.restored")
+    return portal
 
 
 def open_notebook(page: Page, url: str, notebook: str) -> None:

@@ -16,6 +16,7 @@ from azure.iot.device import IoTHubDeviceClient, Message, MethodResponse
 from iotedge_lab import Lab
 from tests.browser import axe, contrast
 from tests.browser.conftest import ARTIFACTS, NEEDED, TOKEN
+from tests.browser.notebook_page import open_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -547,12 +548,7 @@ def test_jupyterlab_has_a_tile_for_it_and_serves_it(jupyter_server: JupyterServe
 def test_make_lab_opens_the_first_notebook_beside_the_portal(jupyterlab: str, browser: Browser) -> None:
     """The address that `iotedge-lab lab` opens: 00 on the left with a kernel, the portal on the right."""
     page = browser.new_page(viewport={"width": 1600, "height": 900})
-    page.goto(f"{jupyterlab}/?token={TOKEN}")
-    page.get_by_role("heading", name="00 Start here").first.wait_for(timeout=PATIENCE)
-    inside = page.frame_locator("iframe[src*='iotedge-lab']")
-    inside.get_by_role("heading", name="Overview").wait_for(timeout=PATIENCE)
-    page.wait_for_function("() => window.jupyterapp")
-    page.evaluate("() => jupyterapp.restored")
+    open_workspace(page, jupyterlab)
     left = page.get_by_role("heading", name="00 Start here").first.bounding_box()
     right = page.locator("iframe[src*='iotedge-lab']").bounding_box()
     assert left is not None

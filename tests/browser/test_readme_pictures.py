@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.conftest import ARTIFACTS, NEEDED, TOKEN
-from tests.browser.notebook_page import cells, run_all, show_notebook, write_notebook
+from tests.browser.conftest import ARTIFACTS, NEEDED
+from tests.browser.notebook_page import cells, open_workspace, run_all, show_notebook, write_notebook
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -88,12 +88,7 @@ def test_pictures(jupyter_server: JupyterServer, browser: Browser) -> None:
 
     ARTIFACTS.mkdir(exist_ok=True)
     page = browser.new_page(viewport=VIEW)
-    page.goto(f"{jupyter_server.url}/?token={TOKEN}")
-    page.get_by_role("heading", name="00 Start here").first.wait_for(timeout=PATIENCE)
-    portal = page.frame_locator("iframe[src*='iotedge-lab']")
-    portal.get_by_role("heading", name="Overview").wait_for(timeout=PATIENCE)
-    page.wait_for_function("() => window.jupyterapp")
-    page.evaluate("() => jupyterapp.restored")
+    portal = open_workspace(page, jupyter_server.url)
     page.wait_for_timeout(2000)
     _picture(page).quantize(128, dither=Image.Dither.NONE).save(ARTIFACTS / "lab.png", optimize=True)
 

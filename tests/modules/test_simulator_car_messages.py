@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from simulator_car.methods import answer
 from simulator_car.reading import Reading, alerts, body, to_message
-from simulator_car.report import difference, reported
+from simulator_car.report import difference
 from simulator_car.settings import Settings
 
+from iotedge_lab.car.device.twin import reported
 from iotedge_lab.car.rows import CarRow
 from iotedge_lab.errors import UsageError
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 BROKEN: Final = 1  # the exit code after an error of the module's own
-
-
 _LOOK_SECONDS: Final = 0.25  # how long a signal waits at most
 
 

@@ -17,11 +17,12 @@ from azure.iot.device import IoTHubModuleClient, MethodResponse
 
 from iotedge_lab.car.device.edge import EdgeHub
 from iotedge_lab.car.device.program import guarded
+from iotedge_lab.car.device.twin import reported
 from iotedge_lab.errors import LabError
 from simulator_car import methods
 from simulator_car.feeds import open_feed, prepare
 from simulator_car.reading import Reading, alerts, to_message
-from simulator_car.report import difference, reported
+from simulator_car.report import difference
 from simulator_car.settings import (
     FEED,
     PLACE,

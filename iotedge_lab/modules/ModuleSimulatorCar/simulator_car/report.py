@@ -26,8 +26,3 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str,
             patch[name] = value
     patch |= {name: None for name in before if name not in after and before[name] is not None}
     return patch
-
-
-def reported(twin: Mapping[str, Any]) -> dict[str, Any]:
-    """What a twin's reported section holds, without the hub's own members."""
-    return {name: value for name, value in twin.get("reported", {}).items() if not name.startswith("$")}
